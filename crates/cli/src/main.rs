@@ -1,0 +1,2 @@
+//! kiln-cli
+fn main() {}
