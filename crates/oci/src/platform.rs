@@ -1,0 +1,96 @@
+//! Platforms: `os/architecture[/variant]`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// An operating system and a processor, normalised as containerd does (`x86_64` is `amd64`, `aarch64` and
+/// `arm64/v8` are `arm64`, `arm` alone is `arm/v7`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Platform {
+    /// `linux`
+    pub os: String,
+    /// `amd64`
+    pub architecture: String,
+    /// `v7`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+}
+
+/// Why a text is not a platform.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{text:?} is not a platform (expected os/architecture or os/architecture/variant, such as linux/amd64)"
+)]
+pub struct BadPlatform {
+    /// What was given.
+    pub text: String,
+}
+
+impl Platform {
+    /// The platform that this program runs on.
+    pub fn host() -> Self {
+        Self::normalised("linux", std::env::consts::ARCH, None)
+    }
+
+    /// `os/architecture/variant` in containerd's normal form.
+    pub fn normalised(os: &str, architecture: &str, variant: Option<&str>) -> Self {
+        let os = match os {
+            "macos" => "darwin".to_owned(),
+            other => other.to_ascii_lowercase(),
+        };
+        let architecture = architecture.to_ascii_lowercase();
+        let variant = variant.map(str::to_ascii_lowercase).filter(|v| !v.is_empty());
+        let (architecture, variant) = match (architecture.as_str(), variant.as_deref()) {
+            ("i386" | "x86" | "i686", _) => ("386", None),
+            ("x86_64" | "x86-64", v) => ("amd64", v.filter(|v| *v != "v1")),
+            ("amd64", Some("v1")) => ("amd64", None),
+            ("aarch64" | "arm64", Some("8" | "v8") | None) => ("arm64", None),
+            ("aarch64", v) => ("arm64", v),
+            ("armhf", _) => ("arm", Some("v7")),
+            ("armel", _) => ("arm", Some("v6")),
+            ("arm", None | Some("7")) => ("arm", Some("v7")),
+            ("arm", Some("5")) => ("arm", Some("v5")),
+            ("arm", Some("6")) => ("arm", Some("v6")),
+            ("arm", Some("8")) => ("arm", Some("v8")),
+            (a, v) => (a, v),
+        };
+        Self { os, architecture: architecture.to_owned(), variant: variant.map(str::to_owned) }
+    }
+
+    /// Whether an image for `image` runs where `self` is asked for: same os and architecture, and the same
+    /// variant unless one of the two leaves it out.
+    pub fn accepts(&self, image: &Platform) -> bool {
+        self.os == image.os
+            && self.architecture == image.architecture
+            && (self.variant == image.variant || self.variant.is_none() || image.variant.is_none())
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        self.variant.as_ref().map_or(Ok(()), |v| write!(f, "/{v}"))
+    }
+}
+
+impl FromStr for Platform {
+    type Err = BadPlatform;
+
+    fn from_str(text: &str) -> Result<Self, BadPlatform> {
+        let bad = || BadPlatform { text: text.to_owned() };
+        let parts: Vec<&str> = text.split('/').collect();
+        let wrong =
+            |p: &&str| p.is_empty() || !p.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+        if parts.iter().any(wrong) {
+            return Err(bad());
+        }
+        match parts[..] {
+            ["linux"] => Ok(Self::normalised("linux", std::env::consts::ARCH, None)),
+            [os, architecture] => Ok(Self::normalised(os, architecture, None)),
+            [os, architecture, variant] => Ok(Self::normalised(os, architecture, Some(variant))),
+            _ => Err(bad()),
+        }
+    }
+}
