@@ -1,1 +1,3 @@
-//! kiln-layer
+//! Layers: index, tar, diff, compression, unpack.
+pub mod index;
+pub mod path;

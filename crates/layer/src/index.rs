@@ -1,0 +1,168 @@
+//! The index of a layer: all of its metadata, with a content hash for each file, without its bytes.
+
+use std::collections::BTreeMap;
+
+use kiln_oci::digest::{Digest, Hasher};
+
+use crate::path::LayerPath;
+
+/// One entry of a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where.
+    pub path: LayerPath,
+    /// What.
+    pub kind: Kind,
+    /// Permission bits with setuid, setgid and sticky (`0o7777`).
+    pub mode: u32,
+    /// Owner inside the image.
+    pub uid: u32,
+    /// Group inside the image.
+    pub gid: u32,
+    /// Time of modification.
+    pub mtime: Mtime,
+    /// Extended attributes; overlayfs's own never appear here.
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Where a file's bytes start in the layer's uncompressed tar, if the layer was packed or scanned.
+    pub offset: Option<u64>,
+}
+
+/// Seconds and nanoseconds since 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mtime {
+    /// Seconds, may be negative.
+    pub secs: i64,
+    /// Nanoseconds, below 10^9.
+    pub nanos: u32,
+}
+
+/// What an entry is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File {
+        /// Bytes.
+        size: u64,
+        /// SHA-256 of the content.
+        digest: Digest,
+    },
+    /// Another name of a regular file of the same layer.
+    Hardlink {
+        /// The name that carries the content (it sorts first).
+        target: LayerPath,
+    },
+    /// A directory. What it hides below is told by [`Index::opaque`].
+    Directory,
+    /// A symbolic link.
+    Symlink {
+        /// As written.
+        target: Vec<u8>,
+    },
+    /// A character device.
+    CharDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A block device.
+    BlockDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A named pipe.
+    Fifo,
+    /// The path (and all below it) is gone.
+    Whiteout,
+}
+
+/// A layer's entries, sorted by path, each path once; the root itself has none unless the tar named it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Index {
+    /// Sorted by path.
+    pub entries: Vec<Entry>,
+    /// Directories that hide everything that lower layers have in them; sorted.
+    pub opaque: Vec<LayerPath>,
+}
+
+impl Index {
+    /// Sorts what was gathered in any order; of two entries with one path the later wins.
+    pub fn from_unsorted(mut entries: Vec<Entry>, mut opaque: Vec<LayerPath>) -> Self {
+        entries.reverse();
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        entries.dedup_by(|b, a| a.path == b.path);
+        opaque.sort();
+        opaque.dedup();
+        Self { entries, opaque }
+    }
+
+    /// The entry at exactly `path`.
+    pub fn get(&self, path: &LayerPath) -> Option<&Entry> {
+        self.entries.binary_search_by(|e| e.path.cmp(path)).ok().map(|i| &self.entries[i])
+    }
+
+    /// The entries at and below `dir`.
+    pub fn within<'a>(&'a self, dir: &'a LayerPath) -> impl Iterator<Item = &'a Entry> {
+        let start = self.entries.partition_point(|e| e.path < *dir);
+        // Siblings such as `dir-x` sort between `dir` and `dir/x`, so those are stepped over.
+        self.entries[start..]
+            .iter()
+            .take_while(move |e| e.path.as_bytes().starts_with(dir.as_bytes()))
+            .filter(move |e| e.path.is_within(dir))
+    }
+
+    /// Identity of what the layer *does* to a root filesystem: everything but times and tar offsets. Two layers with one
+    /// content id are interchangeable for whatever is built on top of them.
+    pub fn content_id(&self) -> Digest {
+        let mut hasher = Hasher::new();
+        hasher.part(b"kiln layer content 1");
+        for entry in &self.entries {
+            hash_entry(&mut hasher, entry);
+        }
+        hasher.part(b"opaque");
+        for path in &self.opaque {
+            hasher.part(path.as_bytes());
+        }
+        hasher.finish()
+    }
+
+    /// Identity of the layer itself, times included: names its stored forms.
+    pub fn layer_id(&self) -> Digest {
+        let mut hasher = Hasher::new();
+        hasher.part(self.content_id().as_bytes());
+        for entry in &self.entries {
+            hasher.update(&entry.mtime.secs.to_le_bytes());
+            hasher.update(&entry.mtime.nanos.to_le_bytes());
+        }
+        hasher.finish()
+    }
+}
+
+fn hash_entry(hasher: &mut Hasher, entry: &Entry) {
+    hasher.part(entry.path.as_bytes());
+    let (tag, numbers, bytes): (u8, [u64; 2], &[u8]) = match &entry.kind {
+        Kind::File { size, digest } => (b'f', [*size, 0], digest.as_bytes()),
+        Kind::Hardlink { target } => (b'h', [0, 0], target.as_bytes()),
+        Kind::Directory => (b'd', [0, 0], b""),
+        Kind::Symlink { target } => (b'l', [0, 0], target),
+        Kind::CharDevice { major, minor } => (b'c', [u64::from(*major), u64::from(*minor)], b""),
+        Kind::BlockDevice { major, minor } => (b'b', [u64::from(*major), u64::from(*minor)], b""),
+        Kind::Fifo => (b'p', [0, 0], b""),
+        Kind::Whiteout => (b'w', [0, 0], b""),
+    };
+    hasher.update(&[tag]);
+    for number in numbers {
+        hasher.update(&number.to_le_bytes());
+    }
+    hasher.part(bytes);
+    for number in [entry.mode, entry.uid, entry.gid] {
+        hasher.update(&number.to_le_bytes());
+    }
+    hasher.update(&(entry.xattrs.len() as u64).to_le_bytes());
+    for (name, value) in &entry.xattrs {
+        hasher.part(name);
+        hasher.part(value);
+    }
+}
