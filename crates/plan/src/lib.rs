@@ -1,1 +1,2 @@
-//! kiln-plan
+//! From syntax to a plan.
+pub mod model;
