@@ -1,1 +1,3 @@
-//! kiln-build
+//! Executes a plan: keys, cache, scheduling, contexts, events.
+pub mod event;
+pub mod request;

@@ -1,0 +1,183 @@
+//! Why a build failed. The command line maps each variant to a message, a hint and an exit code.
+
+use std::path::PathBuf;
+
+use kiln_dockerfile::diagnostic::Diagnostic;
+use kiln_dockerfile::span::Span;
+use kiln_oci::source::SourceError;
+
+/// Why, and at which instruction.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind}")]
+pub struct BuildError {
+    /// The instruction, if it is one's fault.
+    pub at: Option<At>,
+    /// What happened.
+    pub kind: BuildErrorKind,
+}
+
+/// A place in the Dockerfile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct At {
+    /// Which part of the text.
+    pub span: Span,
+    /// 1-based line.
+    pub line: usize,
+    /// The step's name as on the screen: `[build 2/5] RUN make`.
+    pub step: String,
+}
+
+/// What happened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildErrorKind {
+    /// The Dockerfile is wrong; at least one of these is an error.
+    #[error("the Dockerfile has mistakes")]
+    Dockerfile(Vec<Diagnostic>),
+    /// A RUN ended with another status than 0.
+    #[error("{command:?} ended with exit code {code}")]
+    Exit {
+        /// The command, as written.
+        command: String,
+        /// Its status.
+        code: i32,
+        /// Its whole output.
+        log: PathBuf,
+    },
+    /// A RUN was killed by a signal.
+    #[error("{command:?} was killed by signal {signal}")]
+    Signal {
+        /// The command, as written.
+        command: String,
+        /// Which.
+        signal: i32,
+        /// Its whole output.
+        log: PathBuf,
+    },
+    /// A RUN could not be started.
+    #[error("cannot run {command:?}")]
+    Sandbox {
+        /// The command, as written.
+        command: String,
+        /// Why.
+        #[source]
+        source: kiln_sandbox::Error,
+    },
+    /// No rung of the privilege ladder can run a step here.
+    #[error("this step needs a root filesystem to run in, and nothing here allows one: {reason}")]
+    NoSandbox {
+        /// Why, rung by rung.
+        reason: String,
+    },
+    /// A base image could not be had.
+    #[error("cannot get base image {image}")]
+    Base {
+        /// As written.
+        image: String,
+        /// Why.
+        #[source]
+        source: SourceError,
+    },
+    /// A COPY source is not there.
+    #[error("{pattern:?} is not in {whence}")]
+    MissingSource {
+        /// As written.
+        pattern: String,
+        /// `the build context`, `stage build`, `image debian:12`.
+        whence: String,
+        /// The nearest path that is there.
+        nearest: Option<String>,
+        /// The ignore rule that hides it.
+        hidden_by: Option<IgnoredBy>,
+    },
+    /// Something about the paths of a COPY does not fit.
+    #[error("{message}")]
+    Copy {
+        /// One sentence that names the path.
+        message: String,
+        /// The way out.
+        help: Option<String>,
+    },
+    /// `USER` or `--chown` names nobody.
+    #[error("no {what} {name:?} in the image's {file}")]
+    UnknownUser {
+        /// `user` or `group`.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// `/etc/passwd` or `/etc/group`.
+        file: &'static str,
+    },
+    /// A secret that is required was not given, or cannot be read.
+    #[error("secret {id:?}: {reason}")]
+    Secret {
+        /// Its id.
+        id: String,
+        /// Why.
+        reason: String,
+    },
+    /// A download failed.
+    #[error("cannot fetch {url}: {reason}")]
+    Fetch {
+        /// What.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// Something kiln cannot do yet, or will not do.
+    #[error("{what} is not supported{}", if *.yet { " yet" } else { "" })]
+    Unsupported {
+        /// What.
+        what: String,
+        /// Whether it will be.
+        yet: bool,
+    },
+    /// Something that `--allow` has to allow first.
+    #[error("{what} is not allowed")]
+    NotAllowed {
+        /// What.
+        what: String,
+        /// The flag that allows it.
+        flag: String,
+    },
+    /// The store is damaged.
+    #[error("{path}: {problem}", path = .path.display())]
+    Store {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The content store failed.
+    #[error(transparent)]
+    Content(#[from] kiln_oci::store::StoreError),
+    /// Packing, unpacking or comparing failed.
+    #[error(transparent)]
+    Layer(#[from] kiln_layer::LayerError),
+    /// Input or output failed; the message names the path.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// Somebody pressed Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+    /// Stopped because another part of the build failed; never the reported error.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// The rule of an ignore file that hides a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IgnoredBy {
+    /// Which file.
+    pub file: String,
+    /// 1-based line.
+    pub line: usize,
+    /// The rule.
+    pub rule: String,
+}
+
+impl From<BuildErrorKind> for BuildError {
+    fn from(kind: BuildErrorKind) -> Self {
+        Self { at: None, kind }
+    }
+}

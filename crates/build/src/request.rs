@@ -1,0 +1,144 @@
+//! What is asked of the engine.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kiln_oci::platform::Platform;
+use kiln_oci::source::ImageSource;
+
+/// A build, everything looked up already: the engine reads no environment, no arguments, no terminal.
+pub struct Request {
+    /// The Dockerfile's text.
+    pub dockerfile: String,
+    /// What it is called in messages, such as `Dockerfile` or `docker/app.Dockerfile`.
+    pub dockerfile_name: String,
+    /// Its path inside the context, if it is there (`<Dockerfile>.dockerignore` beside it wins over `.dockerignore`).
+    pub dockerfile_path: Option<PathBuf>,
+    /// The main context.
+    pub context: Context,
+    /// `--build-context name=...`
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// `--target`
+    pub target: Option<String>,
+    /// `--build-arg`
+    pub build_args: BTreeMap<String, String>,
+    /// `--label`
+    pub labels: Vec<(String, String)>,
+    /// `--platform`; never empty.
+    pub platforms: Vec<Platform>,
+    /// `--secret`, by id.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// `--ssh`: path of an agent's socket, by id.
+    pub ssh: BTreeMap<String, PathBuf>,
+    /// `--no-cache`
+    pub no_cache: bool,
+    /// `--no-cache-filter`: stage names.
+    pub no_cache_filter: Vec<String>,
+    /// `--pull`: ask the registry even if the store knows the reference.
+    pub pull: bool,
+    /// `SOURCE_DATE_EPOCH`, from the environment or as a build argument.
+    pub source_date_epoch: Option<i64>,
+    /// What RUN gets.
+    pub run: RunSettings,
+    /// How many things may happen at once.
+    pub jobs: usize,
+    /// Forms of the target's layers that will be asked for; lets the engine compress while later steps run.
+    pub wanted: Option<LayerForm>,
+}
+
+/// The main context.
+#[derive(Clone, Debug)]
+pub enum Context {
+    /// A directory.
+    Directory(PathBuf),
+    /// None (a Dockerfile on standard input): COPY from it fails.
+    Empty,
+}
+
+/// What a `--build-context` stands for.
+#[derive(Clone, Debug)]
+pub enum NamedContext {
+    /// A directory.
+    Directory(PathBuf),
+    /// `docker-image://REF`
+    Image(String),
+    /// `oci-layout://DIR[:tag][@digest]`
+    Layout(String),
+}
+
+/// Where a secret's bytes are.
+#[derive(Clone)]
+pub enum SecretSource {
+    /// A file, read when a step needs it.
+    File(PathBuf),
+    /// Given already (from an environment variable).
+    Bytes(Arc<[u8]>),
+}
+
+impl std::fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Bytes(_) => f.write_str("Bytes(..)"),
+        }
+    }
+}
+
+/// Settings of every RUN.
+#[derive(Clone, Debug, Default)]
+pub struct RunSettings {
+    /// `--network`; a `RUN --network` wins.
+    pub network: Network,
+    /// `--add-host` as `(name, address)`.
+    pub hosts: Vec<(String, String)>,
+    /// `--ulimit` as `(name, soft, hard)`.
+    pub ulimits: Vec<(String, u64, u64)>,
+    /// `--shm-size` in bytes.
+    pub shm_size: Option<u64>,
+    /// Content of `/etc/resolv.conf`.
+    pub resolv_conf: Vec<u8>,
+    /// `--allow security.insecure`
+    pub allow_insecure: bool,
+}
+
+/// The network of RUN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// The host's (kiln has no bridge of its own).
+    #[default]
+    Host,
+    /// Loopback only.
+    None,
+}
+
+/// How a layer leaves the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LayerForm {
+    /// `compression=` and `compression-level=`
+    pub compression: Compression,
+    /// Recompress base layers, too.
+    pub force: bool,
+    /// `rewrite-timestamp=true`: no time in a new layer is later than `SOURCE_DATE_EPOCH`.
+    pub clamp: Option<i64>,
+}
+
+/// Compression of layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// None.
+    Uncompressed,
+    /// gzip, level 0 to 9.
+    Gzip(u32),
+    /// Zstandard, level 1 to 22.
+    Zstd(i32),
+}
+
+impl Default for LayerForm {
+    fn default() -> Self {
+        Self { compression: Compression::Gzip(6), force: false, clamp: None }
+    }
+}
+
+/// Where images of registries come from.
+pub type Images = Arc<dyn ImageSource>;
