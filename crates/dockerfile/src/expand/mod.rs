@@ -1,0 +1,206 @@
+//! Variables, quotes and escapes in words.
+//!
+//! This is the shell-like language that `ENV`, `LABEL`, `COPY` and most other instructions share
+//! (not `RUN`, `CMD` and `ENTRYPOINT`, which leave it to the shell). It follows BuildKit's
+//! `frontend/dockerfile/shell`: `$name`, `${name}` and, inside the braces, `:-` `-` `:+` `+` `:?`
+//! `?` `#` `##` `%` `%%` `/` `//`; single quotes keep everything, double quotes all but `$` and
+//! escapes. Names that nothing defines are empty, and are reported so that a caller can warn.
+
+mod lexer;
+mod pattern;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use lexer::{Lexer, Mode};
+pub use pattern::PatternEscapeError;
+
+/// Where values come from.
+pub trait Lookup {
+    /// The value of `name`, if it is set (an empty value is).
+    fn get(&self, name: &str) -> Option<String>;
+
+    /// All names, to suggest a near one for a misspelt.
+    fn names(&self) -> Vec<String>;
+}
+
+/// Nothing is set.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoVariables;
+
+impl Lookup for NoVariables {
+    fn get(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+impl Lookup for BTreeMap<String, String> {
+    fn get(&self, name: &str) -> Option<String> {
+        BTreeMap::get(self, name).cloned()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.keys().cloned().collect()
+    }
+}
+
+impl Lookup for HashMap<String, String> {
+    fn get(&self, name: &str) -> Option<String> {
+        HashMap::get(self, name).cloned()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.keys().cloned().collect();
+        names.sort();
+        names
+    }
+}
+
+/// Pairs in order, the last of a name counts.
+impl Lookup for Vec<(String, String)> {
+    fn get(&self, name: &str) -> Option<String> {
+        self.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.iter().map(|(key, _)| key.clone()).collect()
+    }
+}
+
+/// What a word became.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expansion {
+    /// The text, quotes and escapes removed.
+    pub text: String,
+    /// Names that were looked up and not set, sorted. Also those for which `${name:-word}` had an answer.
+    pub unset: Vec<String>,
+    /// Names that were looked up and set, sorted.
+    pub used: Vec<String>,
+}
+
+/// A word that cannot be expanded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind}")]
+pub struct ExpandError {
+    /// Byte offset into the raw word of the quote or `$` at fault.
+    pub offset: usize,
+    /// What is wrong.
+    pub kind: ExpandErrorKind,
+}
+
+/// What can be wrong with a word.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExpandErrorKind {
+    /// A quote that is not closed.
+    #[error("missing closing {quote} in `{text}`")]
+    UnclosedQuote {
+        /// The quote.
+        quote: char,
+        /// From the quote on.
+        text: String,
+    },
+    /// A `${` that is not closed.
+    #[error("missing `}}` in `{text}`")]
+    UnclosedBrace {
+        /// From the `$` on.
+        text: String,
+    },
+    /// `${name/pattern}` without the second slash.
+    #[error("missing `/` in `{text}`")]
+    MissingSlash {
+        /// From the `$` on.
+        text: String,
+    },
+    /// `${}`, `${:...}` or `${{`.
+    #[error("bad substitution in `{text}`")]
+    BadSubstitution {
+        /// From the `$` on.
+        text: String,
+    },
+    /// An operator that does not exist.
+    #[error("unsupported modifier `{modifier}` in `{text}`")]
+    Modifier {
+        /// The operator.
+        modifier: String,
+        /// From the `$` on.
+        text: String,
+    },
+    /// A pattern with an escape that means nothing.
+    #[error("invalid pattern `{pattern}` in substitution: {source}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        source: PatternEscapeError,
+    },
+    /// `${name?message}` or `${name:?message}` of a name that is unset or empty.
+    #[error("{name}: {message}")]
+    Required {
+        /// The name.
+        name: String,
+        /// The message as written, or a standard one.
+        message: String,
+    },
+}
+
+impl ExpandError {
+    /// The description without the place.
+    pub fn message(&self) -> String {
+        self.kind.to_string()
+    }
+}
+
+/// Expands a word, or a whole argument string that is to stay one.
+///
+/// # Errors
+/// If quotes or braces are unbalanced, an operator is unknown, or `?` finds its variable missing.
+///
+/// ```
+/// use kiln_dockerfile::expand::expand_word;
+/// let vars = vec![("DIR".to_owned(), "/srv".to_owned())];
+/// let expansion = expand_word(r#""${DIR}/$NAME"'/$DIR'"#, '\\', &vars).unwrap();
+/// assert_eq!(expansion.text, "/srv//$DIR");
+/// assert_eq!(expansion.unset, ["NAME"]);
+/// ```
+pub fn expand_word(raw: &str, escape: char, vars: &dyn Lookup) -> Result<Expansion, ExpandError> {
+    run(raw, Mode::word(escape), vars)
+}
+
+/// Expands and then splits on blanks that no quote or escape protects, as `EXPOSE` does: a variable
+/// may give several words, or none.
+///
+/// # Errors
+/// As [`expand_word`].
+pub fn expand_words(raw: &str, escape: char, vars: &dyn Lookup) -> Result<Vec<String>, ExpandError> {
+    let mut lexer = Lexer::new(raw, Mode::word(escape), vars);
+    Ok(lexer.run()?.words)
+}
+
+/// Expands the body of a here-document of `COPY` or `ADD`: quotes are ordinary characters, and a
+/// backslash (whatever the file's escape character) takes the next one literally.
+///
+/// # Errors
+/// As [`expand_word`].
+pub fn expand_heredoc_body(body: &str, vars: &dyn Lookup) -> Result<Expansion, ExpandError> {
+    run(body, Mode { quotes: false, ..Mode::word('\\') }, vars)
+}
+
+/// A line for people to read: variables that are set are replaced, all else (quotes, unset
+/// variables) stays. A line that cannot be expanded stays as it is.
+pub fn expand_for_display(raw: &str, escape: char, vars: &dyn Lookup) -> String {
+    let mode = Mode { keep_quotes: true, keep_unset: true, ..Mode::word(escape) };
+    run(raw, mode, vars).map_or_else(|_| raw.to_owned(), |expansion| expansion.text)
+}
+
+fn run(raw: &str, mode: Mode, vars: &dyn Lookup) -> Result<Expansion, ExpandError> {
+    let mut lexer = Lexer::new(raw, mode, vars);
+    let text = lexer.run()?.text;
+    let sorted = |set: BTreeSet<String>| set.into_iter().collect();
+    Ok(Expansion { text, unset: sorted(lexer.unset), used: sorted(lexer.used) })
+}
+
+#[cfg(test)]
+mod tests;

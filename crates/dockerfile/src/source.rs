@@ -1,0 +1,346 @@
+//! What a source of `ADD` or `COPY` is: a path, a URL to fetch or a git reference.
+//!
+//! The rules are BuildKit's (its `dfgitutil` and `gitutil`): `http(s)://` is git only if the path
+//! ends in `.git`, `ssh://` and `git://` always are, and so is `user@host:path`.
+
+/// A classified source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A path in the context or in a stage.
+    Path,
+    /// A file to fetch.
+    Http(HttpSource),
+    /// A repository to check out.
+    Git(GitSource),
+}
+
+/// An `http://` or `https://` file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpSource {
+    /// The URL as written.
+    pub url: String,
+    /// The name that the file gets if the destination is a directory: the last part of the decoded
+    /// path, `__unnamed__` if there is none.
+    pub file_name: String,
+}
+
+/// A git reference.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GitSource {
+    /// The repository, without query and fragment.
+    pub remote: String,
+    /// Its name without `.git`.
+    pub short_name: String,
+    /// Commit, tag or branch; empty for the default branch.
+    pub reference: String,
+    /// The directory inside to take; empty for all.
+    pub subdir: String,
+    /// The commit that must be found, or its prefix.
+    pub checksum: Option<String>,
+    /// Whether `.git` is kept, if said.
+    pub keep_git_dir: Option<bool>,
+    /// Whether submodules are fetched, if said.
+    pub submodules: Option<bool>,
+    /// File times: `checkout` or `commit`, if said.
+    pub mtime: Option<String>,
+    /// The checksum names the commit to fetch, whatever the reference points to.
+    pub fetch_by_commit: bool,
+}
+
+/// What is wrong with the query of a git URL.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// A key without the value that it needs.
+    #[error("query `{0}` has no value")]
+    NoValue(String),
+    /// A key given twice.
+    #[error("query `{0}` has multiple values")]
+    Repeated(String),
+    /// A key that means nothing.
+    #[error("unexpected query `{0}`")]
+    UnknownKey(String),
+    /// A value that the key does not take.
+    #[error("invalid {key} value `{value}`")]
+    Value {
+        /// The key.
+        key: String,
+        /// The value.
+        value: String,
+    },
+    /// Two places name different references or directories.
+    #[error("{what} conflicts: `{one}` vs `{other}`")]
+    Conflict {
+        /// `ref`, `subdir` or `branch`.
+        what: &'static str,
+        /// The first.
+        one: String,
+        /// The second.
+        other: String,
+    },
+}
+
+/// Classifies an expanded source.
+///
+/// # Errors
+/// If it is a git URL whose query cannot be understood.
+pub fn classify(text: &str) -> Result<Source, SourceError> {
+    if let Some(url) = Url::parse(text) {
+        let scheme = url.scheme.to_ascii_lowercase();
+        let is_http = matches!(scheme.as_str(), "http" | "https");
+        let is_git = match scheme.as_str() {
+            "http" | "https" => decode(url.path, false).is_some_and(|path| path.ends_with(".git")),
+            "ssh" | "git" => true,
+            _ => false,
+        };
+        if is_git {
+            let remote = format!("{scheme}://{}{}", url.authority, url.path);
+            return git(remote, url.query, url.fragment).map(Source::Git);
+        }
+        if is_http && (text.starts_with("http://") || text.starts_with("https://")) {
+            return Ok(Source::Http(HttpSource { url: text.to_owned(), file_name: file_name(url.path) }));
+        }
+        return Ok(Source::Path);
+    }
+    match scp_style(text) {
+        Some((remote, query, fragment)) => git(remote.to_owned(), query, fragment).map(Source::Git),
+        None => Ok(Source::Path),
+    }
+}
+
+struct Url<'a> {
+    scheme: &'a str,
+    authority: &'a str,
+    path: &'a str,
+    query: &'a str,
+    fragment: &'a str,
+}
+
+impl<'a> Url<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        if scheme.is_empty() || !scheme.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return None;
+        }
+        let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        Some(Self { scheme, authority, path, query, fragment })
+    }
+}
+
+/// `user@host:path[?query][#fragment]`.
+fn scp_style(text: &str) -> Option<(&str, &str, &str)> {
+    let (user, rest) = text.split_once('@')?;
+    let (host, path) = rest.split_once(':')?;
+    let word = |s: &str, more: &str| {
+        !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || more.contains(c))
+    };
+    if !word(user, "_") || !word(host, ".") || path.contains('\n') {
+        return None;
+    }
+    let (rest, fragment) = text.split_once('#').unwrap_or((text, ""));
+    let (remote, query) = rest.split_once('?').unwrap_or((rest, ""));
+    Some((remote, query, fragment))
+}
+
+fn file_name(path: &str) -> String {
+    let decoded = decode(path, false).unwrap_or_default();
+    match decoded.trim_end_matches('/').rsplit('/').next() {
+        None | Some("" | ".") => "__unnamed__".to_owned(),
+        Some(name) => name.to_owned(),
+    }
+}
+
+fn git(remote: String, query: &str, fragment: &str) -> Result<GitSource, SourceError> {
+    let name = remote.rsplit('/').next().unwrap_or_default();
+    let short_name = name.strip_suffix(".git").unwrap_or(name).to_owned();
+    let fragment = decode(fragment, false).unwrap_or_else(|| fragment.to_owned());
+    let (reference, subdir) = fragment.split_once(':').unwrap_or((&fragment, ""));
+    let mut source = GitSource {
+        short_name,
+        reference: reference.to_owned(),
+        subdir: clean_subdir(subdir),
+        remote,
+        ..GitSource::default()
+    };
+    let pairs = query_pairs(query)?;
+    for (key, value) in &pairs {
+        apply_query(&mut source, key, value.as_deref())?;
+    }
+    let full = |key: &str, prefix: &str| {
+        let value = pairs.iter().find(|(k, _)| k == key)?.1.as_deref()?;
+        Some(if value.starts_with(prefix) { value.to_owned() } else { format!("{prefix}{value}") })
+    };
+    let (tag, branch) = (full("tag", "refs/tags/"), full("branch", "refs/heads/"));
+    if let (Some(tag), Some(branch)) = (&tag, &branch) {
+        return Err(SourceError::Conflict { what: "branch", one: branch.clone(), other: tag.clone() });
+    }
+    if let Some(reference) = tag.or(branch) {
+        merge("ref", &mut source.reference, &reference)?;
+    }
+    Ok(source)
+}
+
+fn apply_query(source: &mut GitSource, key: &str, value: Option<&str>) -> Result<(), SourceError> {
+    let text = value.unwrap_or_default();
+    match key {
+        "tag" | "branch" => {}
+        "ref" => merge("ref", &mut source.reference, text)?,
+        "subdir" => merge("subdir", &mut source.subdir, text)?,
+        "checksum" | "commit" => source.checksum = Some(text.to_owned()),
+        "keep-git-dir" => source.keep_git_dir = Some(flag(key, value)?),
+        "submodules" => source.submodules = Some(flag(key, value)?),
+        "fetch-by-commit" => source.fetch_by_commit = flag(key, value)?,
+        "mtime" if matches!(text, "checkout" | "commit") => source.mtime = Some(text.to_owned()),
+        "mtime" => return Err(SourceError::Value { key: key.to_owned(), value: text.to_owned() }),
+        _ => return Err(SourceError::UnknownKey(key.to_owned())),
+    }
+    Ok(())
+}
+
+/// The decoded pairs; `None` for a flag that stands alone.
+fn query_pairs(query: &str) -> Result<Vec<(String, Option<String>)>, SourceError> {
+    let mut pairs: Vec<(String, Option<String>)> = Vec::new();
+    for part in query.split('&').filter(|part| !part.is_empty()) {
+        let (key, value) = part.split_once('=').unwrap_or((part, ""));
+        let (Some(key), Some(value)) = (decode(key, true), decode(value, true)) else { continue };
+        if pairs.iter().any(|(known, _)| *known == key) {
+            return Err(SourceError::Repeated(key));
+        }
+        let alone = matches!(key.as_str(), "submodules" | "keep-git-dir" | "fetch-by-commit");
+        match (value.is_empty(), alone) {
+            (true, false) => return Err(SourceError::NoValue(key)),
+            (true, true) => pairs.push((key, None)),
+            (false, _) => pairs.push((key, Some(value))),
+        }
+    }
+    Ok(pairs)
+}
+
+fn merge(what: &'static str, field: &mut String, value: &str) -> Result<(), SourceError> {
+    if !field.is_empty() && field != value {
+        return Err(SourceError::Conflict { what, one: field.clone(), other: value.to_owned() });
+    }
+    value.clone_into(field);
+    Ok(())
+}
+
+fn flag(key: &str, value: Option<&str>) -> Result<bool, SourceError> {
+    match value {
+        None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
+        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
+        Some(value) => Err(SourceError::Value { key: key.to_owned(), value: value.to_owned() }),
+    }
+}
+
+/// The directory without `.`, `..` and doubled slashes; `..` stops at the root.
+fn clean_subdir(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// Undoes percent encoding; `None` if it is malformed or does not give UTF-8.
+fn decode(text: &str, plus_is_space: bool) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let high = char::from(rest.next()?).to_digit(16)?;
+                let low = char::from(rest.next()?).to_digit(16)?;
+                (high * 16 + low) as u8
+            }
+            b'+' if plus_is_space => b' ',
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn git_of(text: &str) -> GitSource {
+        match classify(text).expect(text) {
+            Source::Git(git) => git,
+            other => panic!("{text} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn kinds() {
+        let git = [
+            "https://example.com/org/repo.git",
+            "http://example.com/repo.git#main",
+            "ssh://git@example.com/repo",
+            "git://example.com/repo",
+            "git@example.com:org/repo",
+            "HTTPS://example.com/repo.git",
+        ];
+        for text in git {
+            assert!(matches!(classify(text), Ok(Source::Git(_))), "{text}");
+        }
+        let paths = [
+            "a",
+            "./git@x:y",
+            "github.com/org/repo",
+            "ftp://x/y",
+            "a/b://c",
+            "*.txt",
+            "",
+            "user@host",
+            "a@b c:d",
+        ];
+        for text in paths {
+            assert_eq!(classify(text), Ok(Source::Path), "{text}");
+        }
+        let http = [
+            ("https://example.com/a/b.tar.gz", "b.tar.gz"),
+            ("http://example.com/a%20b?x=1#f", "a b"),
+            ("http://example.com", "__unnamed__"),
+            ("http://example.com/", "__unnamed__"),
+            ("https://example.com/dir/", "dir"),
+            ("https://example.com/repo.git/x", "x"),
+        ];
+        for (text, name) in http {
+            let want = HttpSource { url: text.to_owned(), file_name: name.to_owned() };
+            assert_eq!(classify(text), Ok(Source::Http(want)), "{text}");
+        }
+    }
+
+    #[test]
+    fn git_parts() {
+        let got = git_of("https://example.com/org/repo.git#v1:docs/../src/");
+        assert_eq!(got.remote, "https://example.com/org/repo.git");
+        assert_eq!(
+            (got.short_name.as_str(), got.reference.as_str(), got.subdir.as_str()),
+            ("repo", "v1", "src")
+        );
+        let got =
+            git_of("git@example.com:org/repo.git?tag=v2&keep-git-dir&submodules=0&commit=abc&mtime=commit");
+        assert_eq!(got.remote, "git@example.com:org/repo.git");
+        assert_eq!(got.reference, "refs/tags/v2");
+        assert_eq!((got.keep_git_dir, got.submodules), (Some(true), Some(false)));
+        assert_eq!((got.checksum.as_deref(), got.mtime.as_deref()), (Some("abc"), Some("commit")));
+        assert_eq!(git_of("git://h/r?branch=refs/heads/x&ref=refs/heads/x").reference, "refs/heads/x");
+    }
+
+    #[test]
+    fn bad_queries() {
+        let bad = ["a=1", "ref=", "ref=1&ref=2", "tag=a&branch=b", "submodules=maybe", "mtime=now"];
+        for query in bad {
+            assert!(classify(&format!("https://h/r.git?{query}")).is_err(), "{query}");
+        }
+        assert!(classify("https://h/r.git?ref=a#b").is_err());
+    }
+}
