@@ -1,4 +1,4 @@
-//! Descriptors and media types.
+//! Descriptors: the pointers of which images are made.
 
 use std::collections::BTreeMap;
 
@@ -22,4 +22,22 @@ pub struct Descriptor {
     /// The platform (in an index).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<crate::platform::Platform>,
+}
+
+impl Descriptor {
+    /// A descriptor of what `digest` and `size` name, without annotations or platform.
+    pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+        Self { media_type: media_type.to_owned(), digest, size, annotations: BTreeMap::new(), platform: None }
+    }
+
+    /// The descriptor of a document held in memory.
+    pub fn of(media_type: &str, bytes: &[u8]) -> Self {
+        Self::new(media_type, Digest::of(bytes), bytes.len() as u64)
+    }
+
+    /// Whether it points at an attestation (provenance, SBOM), which BuildKit keeps in an index beside the images.
+    pub fn is_attestation(&self) -> bool {
+        self.annotations.contains_key("vnd.docker.reference.type")
+            || self.platform.as_ref().is_some_and(|p| p.os == "unknown" && p.architecture == "unknown")
+    }
 }

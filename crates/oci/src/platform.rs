@@ -59,6 +59,28 @@ impl Platform {
         Self { os, architecture: architecture.to_owned(), variant: variant.map(str::to_owned) }
     }
 
+    /// The same platform in containerd's normal form; what a foreign document says need not be in it.
+    #[must_use]
+    pub fn normal(&self) -> Self {
+        Self::normalised(&self.os, &self.architecture, self.variant.as_deref())
+    }
+
+    /// What else runs here, best first, when an index has nothing for exactly this platform: older `arm` variants and
+    /// lower `amd64` levels (containerd's platform vectors).
+    pub fn fallbacks(&self) -> Vec<Self> {
+        let with = |v: &str| Self::normalised(&self.os, &self.architecture, Some(v));
+        let older: &[&str] = match (self.architecture.as_str(), self.variant.as_deref()) {
+            ("arm", Some("v8")) => &["v7", "v6", "v5"],
+            ("arm", Some("v7")) => &["v6", "v5"],
+            ("arm", Some("v6")) => &["v5"],
+            ("amd64", Some("v4")) => &["v3", "v2", "v1"],
+            ("amd64", Some("v3")) => &["v2", "v1"],
+            ("amd64", Some("v2")) => &["v1"],
+            _ => &[],
+        };
+        older.iter().map(|v| with(v)).collect()
+    }
+
     /// Whether an image for `image` runs where `self` is asked for: same os and architecture, and the same
     /// variant unless one of the two leaves it out.
     pub fn accepts(&self, image: &Platform) -> bool {

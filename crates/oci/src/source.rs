@@ -67,6 +67,14 @@ pub enum SourceErrorKind {
     /// There is no such image (404, or no such tag in a layout).
     #[error("not found")]
     NotFound,
+    /// A layout has images, but not this one, or several that could be meant.
+    #[error("no image {wanted:?} in the layout (it has {})", available.join(", "))]
+    NotInLayout {
+        /// The tag that was looked for.
+        wanted: String,
+        /// What there is.
+        available: Vec<String>,
+    },
     /// The index has no manifest for the platform.
     #[error("no manifest for platform {wanted} (it has {})", available.join(", "))]
     NoPlatform {
