@@ -1,2 +1,4 @@
-//! kiln-cli
+//! The binary `kiln`.
+mod args;
+mod render;
 fn main() {}

@@ -1,0 +1,169 @@
+//! Golden texts: one story of events, told by each form. `UPDATE=1` writes them anew.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kiln_build::event::{Event, Stream, TaskId, TaskKind, TaskOutcome};
+
+use crate::render::plain::Plain;
+use crate::render::tty::{Size, Tty};
+use crate::render::{json, text};
+
+fn at(millis: u64, event: Event) -> (Duration, Event) {
+    (Duration::from_millis(millis), event)
+}
+
+fn announced(task: u32, kind: TaskKind, name: &str, line: Option<usize>) -> Event {
+    Event::Announced { task: TaskId(task), kind, name: name.to_owned(), line }
+}
+
+fn started(task: u32, millis: u64) -> Event {
+    Event::Started { task: TaskId(task), elapsed: Duration::from_millis(millis) }
+}
+
+fn output(task: u32, text: &str) -> Event {
+    Event::Output { task: TaskId(task), stream: Stream::Stdout, bytes: text.as_bytes().to_vec() }
+}
+
+fn progress(task: u32, item: &str, current: u64, total: Option<u64>) -> Event {
+    Event::Progress { task: TaskId(task), item: item.to_owned(), current, total }
+}
+
+fn finished(task: u32, millis: u64, outcome: TaskOutcome) -> Event {
+    Event::Finished { task: TaskId(task), elapsed: Duration::from_millis(millis), outcome }
+}
+
+/// A pull, a cached step, two steps at once of which the later one fails, a notice.
+fn story() -> Vec<(Duration, Event)> {
+    vec![
+        at(0, announced(0, TaskKind::Resolve, "resolve docker.io/library/debian:12", Some(1))),
+        at(0, announced(1, TaskKind::Pull, "pull docker.io/library/debian:12", Some(1))),
+        at(0, announced(2, TaskKind::Step, "[build 1/3] WORKDIR /app", Some(2))),
+        at(0, announced(3, TaskKind::Step, "[build 2/3] RUN make", Some(3))),
+        at(0, announced(4, TaskKind::Step, "[web 1/1] RUN npm ci", Some(7))),
+        at(0, announced(5, TaskKind::Step, "[build 3/3] RUN never", Some(4))),
+        at(1, started(0, 1)),
+        at(400, finished(0, 400, TaskOutcome::Done)),
+        at(400, Event::Notice { task: None, message: "the tag moved".to_owned() }),
+        at(410, started(1, 410)),
+        at(500, progress(1, "sha256:0123456789ab", 1_000_000, Some(4_000_000))),
+        at(5_600, progress(1, "sha256:0123456789ab", 2_000_000, Some(4_000_000))),
+        at(7_000, progress(1, "sha256:0123456789ab", 4_000_000, Some(4_000_000))),
+        at(7_001, finished(1, 7_001, TaskOutcome::Done)),
+        at(7_002, finished(2, 7_002, TaskOutcome::Cached)),
+        at(7_010, started(3, 7_010)),
+        at(7_020, started(4, 7_020)),
+        at(7_030, announced(6, TaskKind::Step, "[doc 1/1] RUN mkdocs", Some(9))),
+        at(7_030, started(6, 7_030)),
+        at(7_100, output(3, "cc -c main.c\ncc -c ut")),
+        at(7_200, output(4, "added 12\r\x1b[32madded 100\x1b[0m packages\n")),
+        at(7_300, output(3, "il.c\n")),
+        at(9_900, output(4, "audited\n")),
+        at(10_000, output(3, "linking")),
+        at(11_000, finished(3, 11_000, TaskOutcome::Same)),
+        at(11_100, output(4, "oops\n")),
+        at(11_200, finished(4, 11_200, TaskOutcome::Failed)),
+        at(11_200, finished(5, 11_200, TaskOutcome::Cancelled)),
+        at(11_200, finished(6, 11_200, TaskOutcome::Cancelled)),
+    ]
+}
+
+fn check(name: &str, got: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name);
+    if std::env::var_os("UPDATE").is_some() {
+        fs_err::write(&path, got).unwrap();
+    }
+    let want = fs_err::read_to_string(&path).unwrap_or_default();
+    assert!(got == want, "{name} differs; now it is:\n{got}");
+}
+
+#[test]
+fn plain() {
+    let mut screen = Plain::default();
+    let mut out = String::new();
+    for (now, event) in story() {
+        screen.event(event, now, &mut out);
+    }
+    check("story.plain", &out);
+}
+
+#[test]
+fn rawjson() {
+    let mut out: String = story().iter().map(|(_, event)| json::line(event)).collect();
+    out.push_str(&json::ending(&json::Ending::Error { message: "no".to_owned(), line: Some(7), exit_code: 1 }));
+    check("story.json", &out);
+}
+
+/// What a terminal shows after the bytes of all frames: enough of ECMA-48 for what `Tty` writes.
+#[derive(Default)]
+struct Terminal {
+    rows: Vec<String>,
+    row: usize,
+}
+
+impl Terminal {
+    fn feed(&mut self, frame: &str) {
+        let mut rest = frame;
+        while let Some(c) = rest.chars().next() {
+            if let Some(escape) = rest.strip_prefix("\x1b[") {
+                let end = escape.find(|c: char| c.is_ascii_alphabetic()).unwrap();
+                match &escape[end..=end] {
+                    "A" => self.row -= escape[..end].parse::<usize>().unwrap(),
+                    "J" => self.rows.truncate(self.row),
+                    _ => {}
+                }
+                rest = &escape[end + 1..];
+                continue;
+            }
+            let (line, tail) = match rest.find(['\n', '\r']) {
+                Some(i) if rest[i..].starts_with('\n') => (&rest[..i], Some(&rest[i + 1..])),
+                Some(i) => (&rest[..i], None.or(Some(&rest[i + 1..])).filter(|_| c == '\r')),
+                None => (rest, None),
+            };
+            if c == '\r' {
+                rest = tail.unwrap_or_default();
+                continue;
+            }
+            self.rows.resize(self.rows.len().max(self.row + 1), String::new());
+            self.rows[self.row] = text::tame(line.as_bytes());
+            self.row += 1;
+            rest = tail.unwrap_or_default();
+        }
+    }
+}
+
+#[test]
+fn terminal() {
+    let size = Size { columns: 60, rows: 12 };
+    let mut screen = Tty::new(true, true);
+    let mut terminal = Terminal::default();
+    let mut out = String::new();
+    for (now, event) in story() {
+        screen.event(event, now);
+        let frame = screen.frame(now, size);
+        terminal.feed(&frame);
+        assert!(terminal.rows.iter().all(|row| text::width(row) < size.columns), "{:?}", terminal.rows);
+        if [500, 5_600, 7_300, 10_000].contains(&now.as_millis()) {
+            out.push_str(&format!("--- {now:?}\n{}\n", terminal.rows.join("\n")));
+        }
+    }
+    terminal.feed(&screen.last_frame(size));
+    out.push_str(&format!("--- end\n{}\n", terminal.rows.join("\n")));
+    check("story.tty", &out);
+}
+
+#[test]
+fn a_small_terminal_is_not_overdrawn() {
+    for rows in 1..8 {
+        for columns in [1, 3, 10, 31] {
+            let mut screen = Tty::new(false, false);
+            for (now, event) in story() {
+                screen.event(event, now);
+                let size = Size { columns, rows };
+                let frame = screen.frame(now, size);
+                let live = frame.rsplit("\x1b[K\n").count();
+                assert!(live <= 30, "{frame:?}");
+            }
+        }
+    }
+}
