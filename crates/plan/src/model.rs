@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kiln_dockerfile::diagnostic::Diagnostic;
 use kiln_dockerfile::span::Span;
 use kiln_oci::config::ImageConfig;
 use kiln_oci::platform::Platform;
@@ -13,6 +14,12 @@ pub struct Plan {
     pub stages: Vec<StagePlan>,
     /// Index into `stages` of the target.
     pub target: usize,
+    /// What is odd, but does not stop the build.
+    pub warnings: Vec<Diagnostic>,
+    /// Build arguments that were given and that nothing in the file declares.
+    pub unused_args: Vec<String>,
+    /// `SOURCE_DATE_EPOCH` as a build argument, or else as a global `ARG` with a default; not checked.
+    pub source_date_epoch: Option<String>,
 }
 
 /// One stage.

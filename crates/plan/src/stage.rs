@@ -1,0 +1,114 @@
+//! One stage: its instructions in order, triggers first.
+
+use kiln_dockerfile::ast::{Instruction, Kind};
+use kiln_dockerfile::diagnostic::Diagnostic;
+use kiln_dockerfile::span::Span;
+
+use crate::model::{CopySource, Op, Step};
+use crate::state::State;
+use crate::turn::{Outcome, Site, Turn};
+use crate::words::{Expander, Notes};
+use crate::{copy, metadata, run};
+
+/// A stage in the making.
+pub(crate) struct StageBuilder<'g> {
+    site: Site<'g>,
+    /// As it stands after the last instruction.
+    pub(crate) state: State,
+    /// What is to be done so far.
+    pub(crate) steps: Vec<Step>,
+    /// What is wrong so far.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+impl<'g> StageBuilder<'g> {
+    /// A stage at its `FROM`.
+    pub(crate) fn new(site: Site<'g>, state: State) -> Self {
+        Self { site, state, steps: Vec::new(), diagnostics: Vec::new() }
+    }
+
+    /// Adds an instruction that is written in the file.
+    pub(crate) fn add(&mut self, instruction: &Instruction) {
+        let step = self.step(instruction);
+        self.steps.extend(step);
+    }
+
+    /// Adds a trigger of the base image: everything it has to say points to the `FROM`.
+    pub(crate) fn add_trigger_of_image(&mut self, instruction: &Instruction) {
+        let from = &self.site.graph.file.stages[self.site.number].from;
+        let earlier = self.diagnostics.len();
+        let step = self.step(instruction);
+        for diagnostic in &mut self.diagnostics[earlier..] {
+            diagnostic.span = from.image.span;
+            diagnostic.message =
+                format!("in `ONBUILD {}` of the base image: {}", instruction.text, diagnostic.message);
+            diagnostic.fix = None;
+        }
+        self.steps.extend(step.map(|mut step| {
+            step.line = from.line;
+            relocate(&mut step, from.span);
+            step
+        }));
+    }
+
+    fn step(&mut self, instruction: &Instruction) -> Option<Step> {
+        let escape = self.site.graph.file.directives.escape;
+        let before = self.state.clone();
+        let mut turn = Turn { site: self.site, state: &mut self.state, notes: Notes::default() };
+        let outcome = interpret(instruction, &mut turn);
+        let Notes { seen, diagnostics } = turn.notes;
+        self.diagnostics.extend(diagnostics);
+        let Outcome { created_by, op } = outcome?;
+        let text = match (&instruction.kind, &op) {
+            (Kind::Run(command), Some(Op::Run(op))) => {
+                run::shown(&instruction.text, command, &op.mounts, &self.state.variables, escape)
+            }
+            (_, Some(_)) => Expander::new(&before.variables, escape).shown(&instruction.text),
+            (_, None) => instruction.text.clone(),
+        };
+        let in_history = !matches!(instruction.kind, Kind::Onbuild(..));
+        Some(Step { span: instruction.span, line: instruction.line, text, created_by, op, in_history, seen })
+    }
+}
+
+fn interpret(instruction: &Instruction, turn: &mut Turn<'_>) -> Option<Outcome> {
+    match &instruction.kind {
+        Kind::Arg(declarations) => metadata::arg(declarations, turn),
+        Kind::Env(pairs) => metadata::env(pairs, turn),
+        Kind::Label(pairs) => metadata::label(pairs, turn),
+        Kind::Run(command) => run::run(command, turn),
+        Kind::Copy(files) => copy::copy(files, false, turn),
+        Kind::Add(files) => copy::copy(files, true, turn),
+        Kind::Cmd(command) => metadata::cmd(command, turn),
+        Kind::Entrypoint(command) => metadata::entrypoint(command, turn),
+        Kind::Shell(argv) => metadata::shell(argv, turn),
+        Kind::Workdir(path) => metadata::workdir(path, turn),
+        Kind::User(user) => metadata::user(user, turn),
+        Kind::Expose(ports) => metadata::expose(ports, turn),
+        Kind::Volume(paths) => metadata::volume(paths, turn),
+        Kind::StopSignal(name) => metadata::stop_signal(name, turn),
+        Kind::Healthcheck(check) => metadata::healthcheck(check, turn),
+        Kind::Onbuild(text, _) => metadata::onbuild(text, turn),
+        Kind::Maintainer(text) => metadata::maintainer(text, turn),
+    }
+}
+
+fn relocate(step: &mut Step, place: Span) {
+    step.span = place;
+    match &mut step.op {
+        Some(Op::Run(run)) => run.mounts.iter_mut().for_each(|mount| mount.span = place),
+        Some(Op::Copy(copy)) => {
+            for source in &mut copy.sources {
+                match source {
+                    CopySource::Path { span, .. }
+                    | CopySource::Http { span, .. }
+                    | CopySource::Git { span, .. } => {
+                        *span = place;
+                    }
+                    CopySource::Inline { .. } => {}
+                }
+            }
+        }
+        Some(Op::Workdir(_)) | None => {}
+    }
+}

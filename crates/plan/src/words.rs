@@ -1,0 +1,141 @@
+//! Expanding words, and keeping note of what they used and of what is wrong with them.
+
+use std::collections::BTreeMap;
+
+use kiln_dockerfile::ast::Word;
+use kiln_dockerfile::diagnostic::{Diagnostic, Severity};
+use kiln_dockerfile::expand::{
+    ExpandError, Expansion, Lookup, expand_for_display, expand_heredoc_body, expand_word, expand_words,
+};
+use kiln_dockerfile::span::Span;
+use kiln_dockerfile::suggest;
+
+use crate::variables::{BuildArg, Variables};
+
+/// What came up while words were expanded.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Notes {
+    /// The variables that were used, with their values.
+    pub(crate) seen: BTreeMap<String, String>,
+    /// Errors and warnings.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+impl Notes {
+    /// Adds an error.
+    pub(crate) fn error(&mut self, span: Span, message: impl Into<String>) {
+        self.diagnostics.push(Diagnostic::error(span, message));
+    }
+
+    /// Adds a way out to the last diagnostic.
+    pub(crate) fn help(&mut self, help: String) {
+        if let Some(last) = self.diagnostics.last_mut() {
+            last.help = Some(help);
+        }
+    }
+
+    /// The errors, and the rest.
+    pub(crate) fn split(self) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
+        self.diagnostics.into_iter().partition(|d| d.severity == Severity::Error)
+    }
+}
+
+/// Expands words with one set of variables.
+#[derive(Clone, Copy)]
+pub(crate) struct Expander<'v> {
+    variables: &'v Variables,
+    declared: &'v [BuildArg],
+    escape: char,
+}
+
+impl Lookup for Variables {
+    fn get(&self, name: &str) -> Option<String> {
+        Variables::get(self, name).map(str::to_owned)
+    }
+
+    fn names(&self) -> Vec<String> {
+        Variables::names(self).map(str::to_owned).collect()
+    }
+}
+
+impl<'v> Expander<'v> {
+    /// With the file's escape character.
+    pub(crate) fn new(variables: &'v Variables, escape: char) -> Self {
+        Self { variables, declared: &[], escape }
+    }
+
+    /// The same with arguments that are declared, so that their having no value is no surprise.
+    pub(crate) fn with_declared(self, declared: &'v [BuildArg]) -> Self {
+        Self { declared, ..self }
+    }
+
+    /// One word to one text; `None` after noting an error.
+    pub(crate) fn word(&self, word: &Word, notes: &mut Notes) -> Option<String> {
+        Some(self.expansion(word, notes)?.text)
+    }
+
+    /// One word to its text and the names that it used without their being set; `None` after noting an error.
+    pub(crate) fn expansion(&self, word: &Word, notes: &mut Notes) -> Option<Expansion> {
+        let result = expand_word(&word.value, self.escape, self.variables);
+        self.noted(result, word, notes)
+    }
+
+    /// One word to as many as its variables hold; `None` after noting an error.
+    pub(crate) fn words(&self, word: &Word, notes: &mut Notes) -> Option<Vec<String>> {
+        self.expansion(word, notes)?;
+        expand_words(&word.value, self.escape, self.variables).ok()
+    }
+
+    /// The body of a here-document; `None` after noting an error.
+    pub(crate) fn body(&self, body: &Word, notes: &mut Notes) -> Option<String> {
+        let result = expand_heredoc_body(&body.value, self.variables);
+        Some(self.noted(result, body, notes)?.text)
+    }
+
+    /// A line for people.
+    pub(crate) fn shown(&self, line: &str) -> String {
+        expand_for_display(line, self.escape, self.variables)
+    }
+
+    fn noted(
+        &self,
+        result: Result<Expansion, ExpandError>,
+        word: &Word,
+        notes: &mut Notes,
+    ) -> Option<Expansion> {
+        match result {
+            Ok(expansion) => {
+                for name in &expansion.used {
+                    let value = self.variables.get(name).unwrap_or_default();
+                    notes.seen.insert(name.clone(), value.to_owned());
+                }
+                self.warn_of_unset(&expansion, word, notes);
+                Some(expansion)
+            }
+            Err(error) => {
+                notes.error(word.span, error.message());
+                None
+            }
+        }
+    }
+
+    /// Warns of variables that nothing defines, unless the word says itself what to do then (`${name:-default}`).
+    fn warn_of_unset(&self, expansion: &Expansion, word: &Word, notes: &mut Notes) {
+        for name in &expansion.unset {
+            let prefix = format!("${{{name}");
+            let guarded = word
+                .value
+                .match_indices(&prefix)
+                .any(|(at, _)| word.value[at + prefix.len()..].starts_with([':', '-', '+', '?']));
+            if guarded || self.declared.iter().any(|argument| argument.name == *name) {
+                continue;
+            }
+            let message = format!("usage of undefined variable `${name}`");
+            let warning = Diagnostic::warning("UndefinedVar", word.span, message);
+            notes.diagnostics.push(match suggest::nearest(name, self.variables.names(), true) {
+                Some(near) => warning.with_help(format!("did you mean `${near}`?")),
+                None => warning,
+            });
+        }
+    }
+}
