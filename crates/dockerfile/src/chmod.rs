@@ -77,11 +77,11 @@ impl ChmodSpec {
                 Change::SetIfExecutable(bits) if executable => new |= bits,
                 Change::SetIfExecutable(_) => {}
                 Change::Copy { from, to, operator } => {
-                    let spread = (new >> from & 7) * 0o111 & to;
+                    let spread = ((new >> from & 7) * 0o111) & to;
                     match operator {
                         '+' => new |= spread,
                         '-' => new &= !spread,
-                        _ => new = new & !to | spread,
+                        _ => new = (new & !to) | spread,
                     }
                 }
             }

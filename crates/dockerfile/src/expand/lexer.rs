@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::error::{ExpandError, ExpandErrorKind};
+use super::lookup::Lookup;
 use super::pattern::{Length, Pattern};
-use super::{ExpandError, ExpandErrorKind, Lookup};
 
 /// What is special and what is kept.
 #[derive(Clone, Copy)]

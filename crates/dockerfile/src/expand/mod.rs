@@ -6,69 +6,17 @@
 //! `?` `#` `##` `%` `%%` `/` `//`; single quotes keep everything, double quotes all but `$` and
 //! escapes. Names that nothing defines are empty, and are reported so that a caller can warn.
 
+mod error;
 mod lexer;
+mod lookup;
 mod pattern;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
+pub use error::{ExpandError, ExpandErrorKind};
 use lexer::{Lexer, Mode};
+pub use lookup::{Lookup, NoVariables};
 pub use pattern::PatternEscapeError;
-
-/// Where values come from.
-pub trait Lookup {
-    /// The value of `name`, if it is set (an empty value is).
-    fn get(&self, name: &str) -> Option<String>;
-
-    /// All names, to suggest a near one for a misspelt.
-    fn names(&self) -> Vec<String>;
-}
-
-/// Nothing is set.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoVariables;
-
-impl Lookup for NoVariables {
-    fn get(&self, _name: &str) -> Option<String> {
-        None
-    }
-
-    fn names(&self) -> Vec<String> {
-        Vec::new()
-    }
-}
-
-impl Lookup for BTreeMap<String, String> {
-    fn get(&self, name: &str) -> Option<String> {
-        BTreeMap::get(self, name).cloned()
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.keys().cloned().collect()
-    }
-}
-
-impl Lookup for HashMap<String, String> {
-    fn get(&self, name: &str) -> Option<String> {
-        HashMap::get(self, name).cloned()
-    }
-
-    fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.keys().cloned().collect();
-        names.sort();
-        names
-    }
-}
-
-/// Pairs in order, the last of a name counts.
-impl Lookup for Vec<(String, String)> {
-    fn get(&self, name: &str) -> Option<String> {
-        self.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.clone())
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.iter().map(|(key, _)| key.clone()).collect()
-    }
-}
 
 /// What a word became.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,78 +27,6 @@ pub struct Expansion {
     pub unset: Vec<String>,
     /// Names that were looked up and set, sorted.
     pub used: Vec<String>,
-}
-
-/// A word that cannot be expanded.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{kind}")]
-pub struct ExpandError {
-    /// Byte offset into the raw word of the quote or `$` at fault.
-    pub offset: usize,
-    /// What is wrong.
-    pub kind: ExpandErrorKind,
-}
-
-/// What can be wrong with a word.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ExpandErrorKind {
-    /// A quote that is not closed.
-    #[error("missing closing {quote} in `{text}`")]
-    UnclosedQuote {
-        /// The quote.
-        quote: char,
-        /// From the quote on.
-        text: String,
-    },
-    /// A `${` that is not closed.
-    #[error("missing `}}` in `{text}`")]
-    UnclosedBrace {
-        /// From the `$` on.
-        text: String,
-    },
-    /// `${name/pattern}` without the second slash.
-    #[error("missing `/` in `{text}`")]
-    MissingSlash {
-        /// From the `$` on.
-        text: String,
-    },
-    /// `${}`, `${:...}` or `${{`.
-    #[error("bad substitution in `{text}`")]
-    BadSubstitution {
-        /// From the `$` on.
-        text: String,
-    },
-    /// An operator that does not exist.
-    #[error("unsupported modifier `{modifier}` in `{text}`")]
-    Modifier {
-        /// The operator.
-        modifier: String,
-        /// From the `$` on.
-        text: String,
-    },
-    /// A pattern with an escape that means nothing.
-    #[error("invalid pattern `{pattern}` in substitution: {source}")]
-    Pattern {
-        /// The pattern.
-        pattern: String,
-        /// What is wrong with it.
-        source: PatternEscapeError,
-    },
-    /// `${name?message}` or `${name:?message}` of a name that is unset or empty.
-    #[error("{name}: {message}")]
-    Required {
-        /// The name.
-        name: String,
-        /// The message as written, or a standard one.
-        message: String,
-    },
-}
-
-impl ExpandError {
-    /// The description without the place.
-    pub fn message(&self) -> String {
-        self.kind.to_string()
-    }
 }
 
 /// Expands a word, or a whole argument string that is to stay one.

@@ -1,5 +1,7 @@
 //! Tables of words; the first column of each is raw text.
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 fn vars() -> BTreeMap<String, String> {

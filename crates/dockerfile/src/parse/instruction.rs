@@ -1,0 +1,177 @@
+//! One instruction: its keyword, flags, arguments and here-documents.
+
+use crate::ast::{From, Heredoc, Instruction, Kind};
+use crate::diagnostic::Diagnostic;
+use crate::suggest::nearest;
+
+use super::command::{healthcheck, run, shell};
+use super::copy::copy;
+use super::flags::{Flags, split_flags};
+use super::heredoc;
+use super::input::{Input, command_line};
+use super::json::{self, Json};
+use super::keyword::Keyword;
+use super::lines::{Lines, Logical, Piece};
+use super::plain::{expose, from, stop_signal, volume};
+use super::values::{arg, pairs};
+
+/// What an instruction turned out to be.
+#[derive(Debug)]
+pub(super) enum Item {
+    From(From),
+    Instruction(Instruction),
+    /// An instruction with a mistake that leaves nothing to keep.
+    Broken {
+        /// Whether it was an `ARG`, the one thing allowed before `FROM`.
+        is_arg: bool,
+    },
+}
+
+/// Reads instructions from lines.
+pub(super) struct Reader<'r, 't> {
+    pub(super) lines: &'r mut Lines<'t>,
+    pub(super) escape: char,
+    pub(super) diagnostics: &'r mut Vec<Diagnostic>,
+}
+
+impl Reader<'_, '_> {
+    /// Parses the instruction on `line`, and takes its here-documents from the lines that follow.
+    /// `as_trigger` forbids what cannot stand behind `ONBUILD`.
+    pub(super) fn read(&mut self, line: &Logical, as_trigger: bool) -> Item {
+        self.parse(line.piece().trim(), as_trigger)
+    }
+
+    fn parse(&mut self, piece: Piece<'_>, as_trigger: bool) -> Item {
+        let (head, rest) = piece.split_word();
+        let Some(keyword) = Keyword::parse(head.text()) else {
+            self.unknown(head, rest);
+            return Item::Broken { is_arg: false };
+        };
+        if as_trigger && self.forbidden(keyword, head) {
+            self.heredocs(keyword, rest);
+            return Item::Broken { is_arg: false };
+        }
+        let (raw_flags, args) = split_flags(rest, self.escape);
+        let heredocs = self.heredocs(keyword, args);
+        let flags = Flags::check(keyword, &raw_flags, self.diagnostics);
+        let input = Input { keyword, head, flags, args, heredocs, escape: self.escape };
+        if keyword == Keyword::From {
+            return Item::From(from(&input, self.diagnostics));
+        }
+        match self.kind(input) {
+            Ok(kind) => {
+                let start = head.span().start;
+                let mut span = piece.span();
+                if !heredocs_of(&kind).is_empty() {
+                    span.end = self.lines.last_end;
+                }
+                span.start = start;
+                Item::Instruction(Instruction {
+                    span,
+                    line: head.line.number,
+                    text: one_line(keyword, rest),
+                    kind,
+                    comment: String::new(),
+                })
+            }
+            Err(Some(diagnostic)) => {
+                self.diagnostics.push(diagnostic);
+                Item::Broken { is_arg: keyword == Keyword::Arg }
+            }
+            Err(None) => Item::Broken { is_arg: false },
+        }
+    }
+
+    /// Here-documents, where the instruction takes them and is not in JSON form.
+    fn heredocs(&mut self, keyword: Keyword, args: Piece<'_>) -> Vec<heredoc::Opened> {
+        if !keyword.takes_heredocs() || json::parse(args) != Json::No {
+            return Vec::new();
+        }
+        heredoc::read(args, keyword, self.lines, self.diagnostics)
+    }
+
+    /// The error is `None` if it is already among the diagnostics.
+    fn kind(&mut self, input: Input<'_>) -> Result<Kind, Option<Diagnostic>> {
+        let diagnostics = &mut *self.diagnostics;
+        let kind = match input.keyword {
+            Keyword::Add | Keyword::Copy => copy(input, diagnostics),
+            Keyword::Arg => arg(&input, diagnostics),
+            Keyword::Cmd => command_line(input.args).map(Kind::Cmd),
+            Keyword::Entrypoint => command_line(input.args).map(Kind::Entrypoint),
+            Keyword::Env => pairs(&input, diagnostics).map(Kind::Env),
+            Keyword::Label => pairs(&input, diagnostics).map(Kind::Label),
+            Keyword::Expose => expose(&input, diagnostics),
+            Keyword::Healthcheck => healthcheck(&input, diagnostics),
+            Keyword::Maintainer => input.one_argument().map(Kind::Maintainer),
+            Keyword::Onbuild => return self.onbuild(&input),
+            Keyword::Run => run(input, diagnostics),
+            Keyword::Shell => shell(&input),
+            Keyword::StopSignal => stop_signal(&input, diagnostics),
+            Keyword::User => input.one_argument().map(Kind::User),
+            Keyword::Volume => volume(&input),
+            Keyword::Workdir => input.one_argument().map(Kind::Workdir),
+            Keyword::From => Err(input.error("FROM cannot stand here")),
+        };
+        kind.map_err(Some)
+    }
+
+    fn onbuild(&mut self, input: &Input<'_>) -> Result<Kind, Option<Diagnostic>> {
+        if input.args.is_empty() {
+            return Err(Some(input.needs_arguments()));
+        }
+        let Item::Instruction(trigger) = self.parse(input.args, true) else { return Err(None) };
+        // As recorded in images: to the end of the line, blanks included.
+        let line = input.args.line;
+        let mut raw = line.text[input.args.start..].to_owned();
+        for heredoc in heredocs_of(&trigger.kind) {
+            let body = &self.lines.text()[heredoc.body_span.start..heredoc.body_span.end];
+            raw.push('\n');
+            raw.push_str(body);
+            raw.push_str(&heredoc.name);
+        }
+        Ok(Kind::Onbuild(raw, Box::new(trigger)))
+    }
+
+    fn forbidden(&mut self, keyword: Keyword, head: Piece<'_>) -> bool {
+        let message = match keyword {
+            Keyword::Onbuild => "chaining ONBUILD via `ONBUILD ONBUILD` is not allowed".to_owned(),
+            Keyword::From | Keyword::Maintainer => {
+                format!("{} is not allowed as an ONBUILD trigger", keyword.name())
+            }
+            _ => return false,
+        };
+        self.diagnostics.push(Diagnostic::error(head.span(), message));
+        true
+    }
+
+    fn unknown(&mut self, head: Piece<'_>, rest: Piece<'_>) {
+        if head.is_empty() {
+            self.diagnostics.push(Diagnostic::error(head.span(), "continuation of no instruction"));
+            return;
+        }
+        let error = Diagnostic::error(head.span(), format!("unknown instruction: {}", head.text()));
+        let Some(known) = nearest(head.text(), Keyword::names(), false) else {
+            self.diagnostics.push(error);
+            return;
+        };
+        self.diagnostics.push(error.with_help(format!("did you mean `{known}`?")));
+        // The body of a here-document that was meant is not a row of instructions.
+        if let Some(keyword) = Keyword::parse(&known) {
+            self.heredocs(keyword, rest);
+        }
+    }
+}
+
+/// The here-documents of an instruction, those of a trigger included.
+fn heredocs_of(kind: &Kind) -> &[Heredoc] {
+    match kind {
+        Kind::Run(run) => &run.heredocs,
+        Kind::Copy(copy) | Kind::Add(copy) => &copy.heredocs,
+        Kind::Onbuild(_, trigger) => heredocs_of(&trigger.kind),
+        _ => &[],
+    }
+}
+
+fn one_line(keyword: Keyword, rest: Piece<'_>) -> String {
+    if rest.is_empty() { keyword.name().to_owned() } else { format!("{} {}", keyword.name(), rest.text()) }
+}

@@ -1,0 +1,93 @@
+//! Instructions whose arguments are a few plain words.
+
+use crate::ast::{From, Kind};
+use crate::diagnostic::Diagnostic;
+use crate::expand::{NoVariables, expand_words};
+use crate::span::Spanned;
+use crate::{expose, signal};
+
+use super::input::Input;
+
+pub(super) fn expose(input: &Input<'_>, diagnostics: &mut Vec<Diagnostic>) -> Result<Kind, Diagnostic> {
+    if input.args.is_empty() {
+        return Err(input.needs_arguments());
+    }
+    let words: Vec<Spanned<String>> = input.args.words().into_iter().map(|word| word.word()).collect();
+    for word in words.iter().filter(|word| !word.value.contains('$')) {
+        for spec in expand_words(&word.value, input.escape, &NoVariables).unwrap_or_default() {
+            if let Err(error) = expose::parse(&spec) {
+                diagnostics.push(Diagnostic::error(word.span, error.to_string()));
+            }
+        }
+    }
+    Ok(Kind::Expose(words))
+}
+
+pub(super) fn volume(input: &Input<'_>) -> Result<Kind, Diagnostic> {
+    let words = match input.json()? {
+        Some(words) => words,
+        None => input.args.words().into_iter().map(|word| word.word()).collect(),
+    };
+    if words.is_empty() {
+        return Err(input.needs_arguments());
+    }
+    let trimmed: Vec<Spanned<String>> =
+        words.into_iter().map(|word| Spanned::new(word.value.trim().to_owned(), word.span)).collect();
+    if let Some(empty) = trimmed.iter().find(|word| word.value.is_empty()) {
+        return Err(Diagnostic::error(empty.span, "VOLUME cannot be an empty string"));
+    }
+    Ok(Kind::Volume(trimmed))
+}
+
+pub(super) fn stop_signal(input: &Input<'_>, diagnostics: &mut Vec<Diagnostic>) -> Result<Kind, Diagnostic> {
+    let word = input.one_argument()?;
+    if let Some(text) = input.literal(&word.value)
+        && let Err(error) = signal::check(&text)
+    {
+        diagnostics.push(Diagnostic::error(word.span, error.to_string()));
+    }
+    Ok(Kind::StopSignal(word))
+}
+
+/// `FROM`. Something always comes back, so that what follows has a stage to belong to.
+pub(super) fn from(input: &Input<'_>, diagnostics: &mut Vec<Diagnostic>) -> From {
+    let words = input.args.words();
+    let mut name = None;
+    match words.as_slice() {
+        [_] => {}
+        [_, keyword, alias] if keyword.text().eq_ignore_ascii_case("as") => {
+            let lower = alias.text().to_lowercase();
+            if is_stage_name(&lower) {
+                name = Some(alias.word());
+            } else {
+                let message = format!(
+                    "invalid name for build stage: `{}`, a name can't start with a number or contain symbols",
+                    alias.text()
+                );
+                diagnostics.push(Diagnostic::error(alias.span(), message));
+            }
+        }
+        _ => {
+            let error = input.error("FROM requires either one or three arguments");
+            let comment = words.iter().any(|word| word.text().starts_with('#'));
+            diagnostics.push(if comment {
+                error.with_help("a comment needs a line of its own")
+            } else {
+                error.with_help("write `FROM image` or `FROM image AS name`")
+            });
+        }
+    }
+    From {
+        span: input.span(),
+        line: input.head.line.number,
+        image: words.first().copied().unwrap_or(input.args).word(),
+        platform: input.flags.text("platform"),
+        name,
+        comment: String::new(),
+    }
+}
+
+fn is_stage_name(lower: &str) -> bool {
+    lower.starts_with(|c: char| c.is_ascii_lowercase())
+        && lower.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c))
+}
