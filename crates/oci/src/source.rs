@@ -131,6 +131,9 @@ pub enum SourceErrorKind {
         /// Why.
         detail: String,
     },
+    /// The caller asked the source to stop.
+    #[error("cancelled")]
+    Cancelled,
     /// Local I/O failed.
     #[error(transparent)]
     Io(#[from] std::io::Error),
