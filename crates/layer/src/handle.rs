@@ -1,0 +1,286 @@
+//! A layer in whatever forms there are of it, and the bytes of its files out of any of them.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::compress::{Format, decompressor};
+use crate::index::{Entry, Index, Kind};
+use crate::path::LayerPath;
+use crate::tar::scan::{Sink, scan};
+use crate::tar::{Body, Member, TarError};
+use crate::tree::Root;
+
+/// A layer: always its index, and the tree and the blob if they have been made.
+#[derive(Clone, Debug)]
+pub struct LayerHandle {
+    /// What is in it.
+    pub index: Arc<Index>,
+    /// Its unpacked directory.
+    pub tree: Option<PathBuf>,
+    /// Its tar. The offsets of `index` belong to it.
+    pub blob: Option<BlobForm>,
+}
+
+/// A layer's tar on disk.
+#[derive(Clone, Debug)]
+pub struct BlobForm {
+    /// Where.
+    pub path: PathBuf,
+    /// How it is compressed.
+    pub format: Format,
+}
+
+/// Why a file's bytes cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentError {
+    /// The layer has no regular file there.
+    #[error("{path} is no file of the layer")]
+    NoFile {
+        /// What was asked for.
+        path: String,
+    },
+    /// The layer is an index only.
+    #[error("the bytes of {path} are not here: the layer has neither tree nor blob")]
+    NoForm {
+        /// What was asked for.
+        path: String,
+    },
+    /// Reading failed, or the receiver of the bytes did.
+    #[error("cannot read {path}")]
+    Read {
+        /// What was being read.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The blob is not the tar that the index tells of.
+    #[error("cannot read the layer {blob}")]
+    Blob {
+        /// The blob's path.
+        blob: PathBuf,
+        /// Why.
+        source: Box<TarError>,
+    },
+}
+
+impl LayerHandle {
+    /// A layer of which only the index is known.
+    pub fn of(index: Arc<Index>) -> Self {
+        Self { index, tree: None, blob: None }
+    }
+
+    /// The entry that carries the content of the file at `path`: itself, or for a hard link the first of its names.
+    pub fn carrier(&self, path: &LayerPath) -> Option<&Entry> {
+        let entry = self.index.get(path)?;
+        match &entry.kind {
+            Kind::File { .. } => Some(entry),
+            Kind::Hardlink { target } => {
+                self.index.get(target).filter(|found| matches!(found.kind, Kind::File { .. }))
+            }
+            _ => None,
+        }
+    }
+
+    /// Hands the bytes of each of the files `wanted` (hard links count as what they name) to `each`, in the order in which
+    /// they are cheapest to have. A blob that is compressed is decompressed once, up to the last of them.
+    ///
+    /// # Errors
+    /// See [`ContentError`]; an error of `each` comes back as [`ContentError::Read`].
+    pub fn contents(
+        &self,
+        wanted: &[LayerPath],
+        each: &mut dyn FnMut(&Entry, &mut dyn Read) -> io::Result<()>,
+    ) -> Result<(), ContentError> {
+        let mut carriers = wanted.iter().map(|path| self.file(path)).collect::<Result<Vec<_>, _>>()?;
+        carriers.sort_by_key(|entry| entry.offset);
+        carriers.dedup_by(|a, b| a.path == b.path);
+        let order: Vec<LayerPath> = carriers.iter().map(|entry| entry.path.clone()).collect();
+        let mut contents = self.open(&order)?;
+        for entry in carriers {
+            let failed = |source| ContentError::Read { path: entry.path.display(), source };
+            let mut reader = contents.read(&entry.path)?;
+            each(entry, &mut reader).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Makes ready to read the files of `order` one after the other, in exactly that order. Bytes come from the tree if
+    /// there is one, else from the blob; if that is compressed and the order is not the archive's, the files go through
+    /// an unnamed temporary file first.
+    ///
+    /// # Errors
+    /// See [`ContentError`].
+    pub fn open(&self, order: &[LayerPath]) -> Result<Contents<'_>, ContentError> {
+        let failed = |path: &Path| {
+            let path = path.to_string_lossy().into_owned();
+            move |source| ContentError::Read { path, source }
+        };
+        let source = if let Some(tree) = &self.tree {
+            Source::Tree(Root::open(tree).map_err(failed(tree))?)
+        } else if let Some(blob) = &self.blob {
+            let entries = order.iter().map(|path| self.file(path)).collect::<Result<Vec<_>, _>>()?;
+            let offsets: Vec<Option<u64>> = entries.iter().map(|entry| entry.offset).collect();
+            let known = offsets.iter().all(Option::is_some);
+            if known && blob.format == Format::None {
+                Source::Plain(open(&blob.path).map_err(failed(&blob.path))?)
+            } else if known && offsets.is_sorted_by(|a, b| a < b) {
+                Source::Stream { reader: blob.reader().map_err(failed(&blob.path))?, position: 0 }
+            } else {
+                self.spool(blob, &entries)?
+            }
+        } else {
+            let path = order.first().map_or_else(String::new, LayerPath::display);
+            return Err(ContentError::NoForm { path });
+        };
+        Ok(Contents { layer: self, source })
+    }
+
+    fn file(&self, path: &LayerPath) -> Result<&Entry, ContentError> {
+        self.carrier(path).ok_or_else(|| ContentError::NoFile { path: path.display() })
+    }
+
+    fn spool(&self, blob: &BlobForm, entries: &[&Entry]) -> Result<Source, ContentError> {
+        let at_blob = |source| ContentError::Read { path: blob.path.to_string_lossy().into_owned(), source };
+        let near = blob.path.parent().unwrap_or(Path::new("."));
+        let file = tempfile::tempfile_in(near).or_else(|_| tempfile::tempfile()).map_err(at_blob)?;
+        let sizes = entries.iter().filter_map(|entry| match entry.kind {
+            Kind::File { size, .. } => Some(size),
+            _ => None,
+        });
+        let mut spool = Spool { file, starts: HashMap::new(), sizes: sizes.collect() };
+        scan(blob.reader().map_err(at_blob)?, &mut spool)
+            .map_err(|source| ContentError::Blob { blob: blob.path.clone(), source: Box::new(source) })?;
+        Ok(Source::Spool { file: spool.file, starts: spool.starts })
+    }
+}
+
+impl BlobForm {
+    /// The tar, decompressed.
+    ///
+    /// # Errors
+    /// With the path in the message.
+    pub fn reader(&self) -> io::Result<Box<dyn Read + Send>> {
+        decompressor(open(&self.path)?, Some(self.format))
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    fs_err::File::open(path).map(|file| file.into_parts().0)
+}
+
+/// Files of one layer, ready to be read; see [`LayerHandle::open`].
+pub struct Contents<'a> {
+    layer: &'a LayerHandle,
+    source: Source,
+}
+
+enum Source {
+    Tree(Root),
+    Plain(File),
+    Stream { reader: Box<dyn Read + Send>, position: u64 },
+    Spool { file: File, starts: HashMap<LayerPath, u64> },
+}
+
+impl Contents<'_> {
+    /// The bytes of the file at `path`.
+    ///
+    /// # Errors
+    /// See [`ContentError`]; [`ContentError::NoFile`] also if `path` is not next in the order that was announced.
+    pub fn read(&mut self, path: &LayerPath) -> Result<Box<dyn Read + '_>, ContentError> {
+        let entry = self.layer.file(path)?;
+        let missing = || ContentError::NoFile { path: path.display() };
+        let failed = |source| ContentError::Read { path: path.display(), source };
+        let Kind::File { size, .. } = entry.kind else { return Err(missing()) };
+        Ok(match &mut self.source {
+            Source::Tree(root) => Box::new(root.open_file(&entry.path).map_err(failed)?),
+            Source::Plain(file) => {
+                Box::new(Span { file, at: entry.offset.ok_or_else(missing)?, left: size })
+            }
+            Source::Spool { file, starts } => {
+                Box::new(Span { file, at: *starts.get(&entry.path).ok_or_else(missing)?, left: size })
+            }
+            Source::Stream { reader, position } => {
+                let offset = entry.offset.ok_or_else(missing)?;
+                let skip = offset.checked_sub(*position).ok_or_else(missing)?;
+                let skipped = io::copy(&mut reader.take(skip), &mut io::sink()).map_err(failed)?;
+                if skipped < skip {
+                    return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+                }
+                *position = offset;
+                Box::new(Through { reader, position, left: size })
+            }
+        })
+    }
+}
+
+/// A piece of a file; others may read the same file at the same time.
+struct Span<'a> {
+    file: &'a File,
+    at: u64,
+    left: u64,
+}
+
+impl Read for Span<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = (buffer.len() as u64).min(self.left) as usize;
+        let n = self.file.read_at(&mut buffer[..length], self.at)?;
+        if n == 0 && length > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.at += n as u64;
+        self.left -= n as u64;
+        Ok(n)
+    }
+}
+
+/// The next bytes of a stream, which keeps count.
+struct Through<'a> {
+    reader: &'a mut Box<dyn Read + Send>,
+    position: &'a mut u64,
+    left: u64,
+}
+
+impl Read for Through<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = (buffer.len() as u64).min(self.left) as usize;
+        let n = self.reader.read(&mut buffer[..length])?;
+        if n == 0 && length > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        *self.position += n as u64;
+        self.left -= n as u64;
+        Ok(n)
+    }
+}
+
+/// Keeps the files that may be wanted. Which name of a file the index calls the carrier is known only at the archive's end,
+/// so sizes decide.
+struct Spool {
+    file: File,
+    starts: HashMap<LayerPath, u64>,
+    sizes: HashSet<u64>,
+}
+
+impl Sink for Spool {
+    fn member(&mut self, member: &Member, content: &mut dyn Read) -> io::Result<()> {
+        match &member.body {
+            Body::File { size } if self.sizes.contains(size) => {
+                let start = self.file.stream_position()?;
+                io::copy(content, &mut self.file)?;
+                self.file.flush()?;
+                self.starts.insert(member.path.clone(), start);
+            }
+            Body::Hardlink { target } => {
+                if let Some(start) = self.starts.get(target).copied() {
+                    self.starts.insert(member.path.clone(), start);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

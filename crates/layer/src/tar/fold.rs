@@ -1,0 +1,300 @@
+//! What a sequence of members adds up to. An archive may name a path twice, stand members behind its own symbolic links, or
+//! remove and make the same path; [`Fold`] settles all of that while the members pass, so that the index and every receiver
+//! downstream (the unpacker above all) see the same plain truth.
+//!
+//! The rules are those of the unpackers that Docker and containerd have, made independent of the lower layers:
+//! the later of two members wins; a whiteout speaks of lower layers only, so one beside a directory of the same archive makes that
+//! directory opaque and one beside any other file of it says nothing; links are followed inside the root.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kiln_oci::digest::Digest;
+
+use super::member::{Body, Member};
+use super::TarError;
+use super::error::shown;
+use crate::index::{Entry, Index, Kind};
+use crate::path::LayerPath;
+
+/// Symbolic links followed on the way to one member; Linux has the same limit.
+const HOPS: usize = 40;
+
+#[derive(Default)]
+pub(crate) struct Fold {
+    places: BTreeMap<LayerPath, Place>,
+    inodes: Vec<Inode>,
+    opaque: BTreeSet<LayerPath>,
+    /// A directory that was just found to be one: members come directory by directory.
+    parent: Option<LayerPath>,
+}
+
+enum Place {
+    Whiteout,
+    Inode(usize),
+}
+
+/// What one or more paths name.
+struct Inode {
+    /// Its path is that of the first name.
+    member: Member,
+    digest: Option<Digest>,
+    offset: Option<u64>,
+}
+
+impl Fold {
+    /// Takes a member in. Returns what to do to a tree, in order: mostly just the member, at its real path. If the member
+    /// is a file, it comes last, and [`Fold::filled`] is to be called when its bytes are known.
+    pub(crate) fn admit(&mut self, mut member: Member) -> Result<Vec<Member>, TarError> {
+        let mut ops = Vec::new();
+        member.path = self.locate(member.path, &mut ops)?;
+        match &member.body {
+            Body::Whiteout => self.whiteout(member, &mut ops),
+            Body::Opaque => self.make_opaque(member.path, &mut ops),
+            Body::Hardlink { .. } => self.hardlink(member, &mut ops)?,
+            Body::Directory => self.directory(member, &mut ops),
+            _ if member.path.is_root() => {
+                return Err(TarError::Name { name: "/".to_owned() });
+            }
+            _ => {
+                self.clear(&member.path);
+                self.put(&member, &mut ops);
+            }
+        }
+        Ok(ops)
+    }
+
+    /// Tells what the file that was admitted last holds.
+    pub(crate) fn filled(&mut self, digest: Digest, offset: Option<u64>) {
+        if let Some(inode) = self.inodes.last_mut() {
+            inode.digest = Some(digest);
+            inode.offset = offset;
+        }
+    }
+
+    /// Everything, sorted. Of several names of one file the first in order carries the content.
+    pub(crate) fn finish(self) -> Index {
+        let mut carrier: Vec<Option<LayerPath>> = vec![None; self.inodes.len()];
+        let mut entries = Vec::with_capacity(self.places.len());
+        for (path, place) in self.places {
+            let entry = match place {
+                Place::Whiteout => entry_of(&Member::mark(path, Body::Whiteout), Kind::Whiteout),
+                Place::Inode(number) => {
+                    let inode = &self.inodes[number];
+                    let mut entry = entry_of(&inode.member, kind_of(inode, carrier[number].as_ref()));
+                    if matches!(entry.kind, Kind::File { .. }) {
+                        entry.offset = inode.offset;
+                        carrier[number] = Some(path.clone());
+                    }
+                    entry.path = path;
+                    entry
+                }
+            };
+            entries.push(entry);
+        }
+        Index { entries, opaque: self.opaque.into_iter().collect() }
+    }
+
+    fn inode(&self, path: &LayerPath) -> Option<&Inode> {
+        match self.places.get(path)? {
+            Place::Inode(number) => Some(&self.inodes[*number]),
+            Place::Whiteout => None,
+        }
+    }
+
+    /// The place that a name means: symbolic links of the archive on the way to its last component are followed inside the
+    /// root, a whiteout on the way becomes an opaque directory.
+    fn locate(&mut self, path: LayerPath, ops: &mut Vec<Member>) -> Result<LayerPath, TarError> {
+        let Some(parent) = path.parent() else { return Ok(path) };
+        if self.parent.as_ref() == Some(&parent) {
+            return Ok(path);
+        }
+        let mut real = LayerPath::root();
+        let mut todo: Vec<Vec<u8>> = parent.components().map(<[u8]>::to_vec).collect();
+        todo.reverse();
+        let mut hops = 0;
+        while let Some(name) = todo.pop() {
+            if name == b".." {
+                real = real.parent().unwrap_or_default();
+                continue;
+            }
+            let next = real.join(&name);
+            match self.places.get(&next) {
+                None => real = next,
+                Some(Place::Whiteout) => {
+                    self.make_opaque(next.clone(), ops);
+                    real = next;
+                }
+                Some(Place::Inode(number)) => match &self.inodes[*number].member.body {
+                    Body::Directory => real = next,
+                    Body::Symlink { target } => {
+                        hops += 1;
+                        if hops > HOPS {
+                            return Err(TarError::Loop { path: path.display() });
+                        }
+                        if target.starts_with(b"/") {
+                            real = LayerPath::root();
+                        }
+                        let parts = target.split(|b| *b == b'/').rev();
+                        todo.extend(parts.filter(|p| !p.is_empty() && *p != b".").map(<[u8]>::to_vec));
+                    }
+                    _ => {
+                        let (path, ancestor) = (path.display(), next.display());
+                        return Err(TarError::NotADirectory { path, ancestor });
+                    }
+                },
+            }
+        }
+        let located = real.join(path.name());
+        self.parent = Some(real);
+        Ok(located)
+    }
+
+    fn whiteout(&mut self, member: Member, ops: &mut Vec<Member>) {
+        match self.inode(&member.path).map(|inode| &inode.member.body) {
+            Some(Body::Directory) => self.make_opaque(member.path, ops),
+            Some(_) => {}
+            None if self.has_children(&member.path) => {
+                self.put(&Member::implicit_directory(member.path.clone()), ops);
+                self.make_opaque(member.path, ops);
+            }
+            None => {
+                self.places.insert(member.path.clone(), Place::Whiteout);
+                ops.push(Member::mark(member.path, Body::Whiteout));
+            }
+        }
+    }
+
+    /// Marks a directory; one that is whited out or has no entry of its own gets one, since what lower layers say about it
+    /// no longer counts. An opaque mark alone (`dir` never named) leaves the directory's own metadata to the lower layers.
+    fn make_opaque(&mut self, path: LayerPath, ops: &mut Vec<Member>) {
+        if matches!(self.places.get(&path), Some(Place::Whiteout)) {
+            self.put(&Member::implicit_directory(path.clone()), ops);
+        }
+        if self.opaque.insert(path.clone()) {
+            ops.push(Member::mark(path, Body::Opaque));
+        }
+    }
+
+    fn hardlink(&mut self, member: Member, ops: &mut Vec<Member>) -> Result<(), TarError> {
+        let Body::Hardlink { target } = &member.body else { return Ok(()) };
+        let shown_path = member.path.display();
+        let bad = TarError::Hardlink { path: shown_path, target: target.display() };
+        let known = self.parent.clone();
+        let real = self.locate(target.clone(), ops)?;
+        self.parent = known;
+        let Some(Place::Inode(number)) = self.places.get(&real) else { return Err(bad) };
+        let number = *number;
+        if real == member.path || member.path.is_root() {
+            return Ok(());
+        }
+        if matches!(self.inodes[number].member.body, Body::Directory) {
+            return Err(bad);
+        }
+        self.clear(&member.path);
+        self.places.insert(member.path.clone(), Place::Inode(number));
+        let mut linked = self.inodes[number].member.clone();
+        linked.path = member.path;
+        linked.body = Body::Hardlink { target: real };
+        ops.push(linked);
+        Ok(())
+    }
+
+    fn directory(&mut self, member: Member, ops: &mut Vec<Member>) {
+        let path = member.path.clone();
+        let hidden = matches!(self.places.get(&path), Some(Place::Whiteout));
+        if self.inode(&path).is_some_and(|inode| !matches!(inode.member.body, Body::Directory)) {
+            self.clear(&path);
+        }
+        self.put(&member, ops);
+        if hidden {
+            self.make_opaque(path, ops);
+        }
+    }
+
+    fn put(&mut self, member: &Member, ops: &mut Vec<Member>) {
+        self.places.insert(member.path.clone(), Place::Inode(self.inodes.len()));
+        self.inodes.push(Inode { member: member.clone(), digest: None, offset: None });
+        ops.push(member.clone());
+    }
+
+    fn has_children(&self, path: &LayerPath) -> bool {
+        below(path, |from| self.places.range(from..).next().map(|(found, _)| found)).is_some()
+    }
+
+    /// Forgets what stands at and below `path`, since something that is no directory comes there.
+    fn clear(&mut self, path: &LayerPath) {
+        while let Some(found) =
+            below(path, |from| self.places.range(from..).next().map(|(found, _)| found)).cloned()
+        {
+            self.places.remove(&found);
+        }
+        self.opaque.remove(path);
+        while let Some(found) = below(path, |from| self.opaque.range(from..).next()).cloned() {
+            self.opaque.remove(&found);
+        }
+        if self.parent.as_ref().is_some_and(|dir| dir.is_within(path)) {
+            self.parent = None;
+        }
+    }
+}
+
+/// The first thing below `dir`, if `first` gives the first at or after a path. No name is a single NUL, so that one stands
+/// before all names.
+fn below<'a>(
+    dir: &LayerPath,
+    first: impl FnOnce(LayerPath) -> Option<&'a LayerPath>,
+) -> Option<&'a LayerPath> {
+    first(dir.join([0])).filter(|found| found.is_within(dir))
+}
+
+fn kind_of(inode: &Inode, carrier: Option<&LayerPath>) -> Kind {
+    match &inode.member.body {
+        Body::File { size } => match carrier {
+            Some(target) => Kind::Hardlink { target: target.clone() },
+            None => {
+                Kind::File { size: *size, digest: inode.digest.unwrap_or_else(|| Digest::of(b"")) }
+            }
+        },
+        Body::Symlink { target } => Kind::Symlink { target: target.clone() },
+        Body::CharDevice { major, minor } => Kind::CharDevice { major: *major, minor: *minor },
+        Body::BlockDevice { major, minor } => Kind::BlockDevice { major: *major, minor: *minor },
+        Body::Fifo => Kind::Fifo,
+        Body::Directory => Kind::Directory,
+        // No inode is ever made of these.
+        Body::Hardlink { .. } | Body::Whiteout | Body::Opaque => Kind::Whiteout,
+    }
+}
+
+fn entry_of(member: &Member, kind: Kind) -> Entry {
+    Entry {
+        path: member.path.clone(),
+        kind,
+        mode: member.mode,
+        uid: member.uid,
+        gid: member.gid,
+        mtime: member.mtime,
+        xattrs: member.xattrs.clone(),
+        offset: None,
+    }
+}
+
+/// Checks a raw name and makes it a path. `..` may not climb out of the root.
+pub(crate) fn clean_name(raw: &[u8]) -> Result<LayerPath, TarError> {
+    let mut depth = 0usize;
+    for part in raw.split(|b| *b == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => {
+                depth = depth.checked_sub(1).ok_or_else(|| TarError::Escapes { name: shown(raw) })?;
+            }
+            name if name.len() > 255 || name.contains(&0) => {
+                return Err(TarError::Name { name: shown(raw) });
+            }
+            _ => depth += 1,
+        }
+    }
+    if raw.is_empty() || raw.len() > 4096 {
+        return Err(TarError::Name { name: shown(raw) });
+    }
+    Ok(LayerPath::clean(raw))
+}

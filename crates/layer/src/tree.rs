@@ -1,0 +1,188 @@
+//! Directories by handle. Every path below a [`Root`] is opened component by component without following symbolic links, so
+//! whatever a hostile archive or command left in the tree, nothing outside of it is reached.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::path::LayerPath;
+use crate::xattr;
+
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// An open directory that stands for the root of a filesystem tree.
+#[derive(Debug)]
+pub struct Root {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Root {
+    /// Opens the directory at `path`; here, and only here, symbolic links are followed.
+    ///
+    /// # Errors
+    /// With the path in the message.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+        let fd = rustix::fs::openat(CWD, path, flags, Mode::empty())
+            .map_err(|errno| named("open", &path.to_string_lossy(), errno.into()))?;
+        Ok(Self { fd, path: path.to_owned() })
+    }
+
+    /// Where it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens the regular file at `path` for reading.
+    ///
+    /// # Errors
+    /// With the path in the message; a symbolic link on the way or at the end, and anything that is no regular file, are
+    /// errors too.
+    pub fn open_file(&self, path: &LayerPath) -> io::Result<File> {
+        self.try_open_file(path).map_err(|error| self.named("open", path, error))
+    }
+
+    fn try_open_file(&self, path: &LayerPath) -> io::Result<File> {
+        // A fifo that took the file's place must not block.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = open_beneath(self.fd.as_fd(), path, flags)?;
+        let stat = rustix::fs::fstat(&fd)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(File::from(fd))
+    }
+
+    /// Opens the directory at `path` for reading.
+    pub(crate) fn open_dir(&self, path: &LayerPath) -> io::Result<OwnedFd> {
+        if path.is_root() {
+            return Ok(rustix::fs::openat(&self.fd, ".", DIRECTORY | OFlags::RDONLY, Mode::empty())?);
+        }
+        open_beneath(self.fd.as_fd(), path, DIRECTORY | OFlags::RDONLY)
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub(crate) fn named(&self, doing: &str, path: &LayerPath, error: io::Error) -> io::Error {
+        named(doing, &format!("{}{}", self.path.display(), path.display()), error)
+    }
+}
+
+/// An I/O error that says what was done to which path.
+pub(crate) fn named(doing: &str, path: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot {doing} {path}: {error}"))
+}
+
+fn open_beneath(root: BorrowedFd<'_>, path: &LayerPath, flags: OFlags) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    match rustix::fs::openat2(root, path.as_bytes(), flags, Mode::empty(), resolve) {
+        // Old kernels have no openat2, and some containers' seccomp profiles forbid it.
+        Err(Errno::NOSYS | Errno::PERM) => {}
+        other => return Ok(other?),
+    }
+    let parent = walk(root, &path.parent().unwrap_or_default())?;
+    Ok(rustix::fs::openat(&parent, path.name(), flags | OFlags::NOFOLLOW, Mode::empty())?)
+}
+
+/// Opens directory after directory, none of them through a link. The result is good for `*at` calls only.
+pub(crate) fn walk(root: BorrowedFd<'_>, path: &LayerPath) -> io::Result<OwnedFd> {
+    let mut at = rustix::fs::openat(root, ".", DIRECTORY | OFlags::PATH, Mode::empty())?;
+    for name in path.components() {
+        at = rustix::fs::openat(&at, name, DIRECTORY | OFlags::PATH, Mode::empty())?;
+    }
+    Ok(at)
+}
+
+/// The names in a directory (a descriptor open for reading), sorted.
+pub(crate) fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_vec());
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Removes `name` in `parent` and, if it is a directory, all below it. Nothing there: no error.
+pub(crate) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+        Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+        other => return Ok(other?),
+    }
+    let dir = rustix::fs::openat(parent, name, DIRECTORY | OFlags::RDONLY, Mode::empty())?;
+    for child in names(dir.as_fd())? {
+        remove(dir.as_fd(), &child)?;
+    }
+    Ok(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
+}
+
+/// A path to `name` in `parent` for the calls that know no directory handles.
+pub(crate) fn proc_path(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<CString> {
+    use std::os::fd::AsRawFd;
+    let path = [format!("/proc/self/fd/{}/", parent.as_raw_fd()).as_bytes(), name].concat();
+    CString::new(path).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+/// The attributes of `name` in `parent`, of whatever type and without following it; every one that `wanted` wants.
+pub(crate) fn xattrs(
+    parent: BorrowedFd<'_>,
+    name: &[u8],
+    wanted: impl Fn(&[u8]) -> bool,
+) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let path = proc_path(parent, name)?;
+    let mut list = Vec::new();
+    loop {
+        let size = match rustix::fs::llistxattr_query(&path) {
+            Err(Errno::NOTSUP) | Ok(0) => return Ok(Vec::new()),
+            other => other?,
+        };
+        list.resize(size, 0);
+        match rustix::fs::llistxattr(&path, &mut list[..]) {
+            Ok(n) => break list.truncate(n),
+            Err(Errno::RANGE) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    let mut found = Vec::new();
+    for key in list.split(|b| *b == 0).filter(|key| !key.is_empty() && wanted(key)) {
+        if let Some(value) = xattr_value(&path, key)? {
+            found.push((key.to_vec(), value));
+        }
+    }
+    Ok(found)
+}
+
+fn xattr_value(path: &CString, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    // The largest value that Linux has.
+    let mut value = vec![0; 64 << 10];
+    match rustix::fs::lgetxattr(path, key, &mut value[..]) {
+        Ok(n) => {
+            value.truncate(n);
+            Ok(Some(value))
+        }
+        Err(Errno::NODATA) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// [`xattrs`] that belong to an image or tell of overlayfs's doings.
+pub(crate) fn interesting(name: &[u8]) -> bool {
+    xattr::belongs_to_image(name) || xattr::is_overlay(name)
+}
