@@ -1,0 +1,173 @@
+//! One HTTP request over the right connection: no retries, no redirects, no authentication. The only file that speaks to
+//! the HTTP library.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use ureq::http::{Method, Request, Response};
+use ureq::tls::TlsConfig;
+use ureq::{Agent, Body, Proxy, SendBody};
+
+use crate::error::Failure;
+use crate::options::Options;
+use crate::url::{Site, host_of, is_loopback, shown};
+use crate::{retry, roots, route};
+
+/// A request about to be made.
+pub(crate) struct Call<'a> {
+    pub(crate) method: Method,
+    /// Absolute.
+    pub(crate) url: &'a str,
+    /// Take any certificate.
+    pub(crate) unverified: bool,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    /// The body and its length.
+    pub(crate) body: Option<(&'a mut dyn Read, u64)>,
+}
+
+/// Connections, pooled by what they have in common.
+pub(crate) struct Transport {
+    options: Options,
+    agents: Mutex<HashMap<Way, Agent>>,
+}
+
+/// What connections of one pool have in common.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Way {
+    proxy: Option<String>,
+    unverified: bool,
+    roots: Vec<PathBuf>,
+}
+
+impl Transport {
+    pub(crate) fn new(options: Options) -> Self {
+        Self { options, agents: Mutex::default() }
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Whether the user named this `host:port`, or its host alone, insecure.
+    pub(crate) fn is_insecure(&self, authority: &str) -> bool {
+        let listed = |entry: &String| {
+            entry.eq_ignore_ascii_case(authority) || entry.eq_ignore_ascii_case(host_of(authority))
+        };
+        self.options.insecure.iter().any(listed)
+    }
+
+    /// Sets the cancel flag and breaks all connections. Every request from now on fails.
+    pub(crate) fn cancel(&self) {
+        self.options.cancel.store(true, Ordering::Relaxed);
+        for (_, agent) in self.agents.lock().unwrap_or_else(PoisonError::into_inner).drain() {
+            agent.shutdown();
+        }
+    }
+
+    /// Makes a request. Every answer is a success here, whatever its status.
+    pub(crate) fn send(&self, call: Call<'_>) -> Result<Response<Body>, Failure> {
+        retry::check(&self.options.cancel)?;
+        let site = Site::of(call.url).ok_or_else(|| Failure::Malformed {
+            what: "address".to_owned(),
+            detail: format!("{:?} is not an http or https URL", shown(call.url)),
+        })?;
+        let agent = self.agent(&site, call.unverified)?;
+        let mut request = Request::builder().method(call.method).uri(call.url);
+        for (name, value) in &call.headers {
+            request = request.header(*name, value);
+        }
+        let malformed = |_| Failure::Malformed {
+            what: "request".to_owned(),
+            detail: format!("{:?} or one of its headers cannot be sent", shown(call.url)),
+        };
+        let answer = match call.body {
+            Some((reader, length)) => {
+                let body = SendBody::from_reader(reader);
+                let request = request.header("content-length", length).body(body).map_err(malformed)?;
+                // After an upload the server may have to hash and move the blob before it answers.
+                let patient = self.options.stall_timeout.saturating_mul(5);
+                agent.run(agent.configure_request(request).timeout_per_read(Some(patient)).build())
+            }
+            None => agent.run(request.body(()).map_err(malformed)?),
+        };
+        answer.map_err(|e| {
+            let cancelled = retry::check(&self.options.cancel).err();
+            cancelled.unwrap_or_else(|| explain(&site, &e))
+        })
+    }
+
+    fn agent(&self, site: &Site, unverified: bool) -> Result<Agent, Failure> {
+        let proxies = &self.options.proxies;
+        let proxy = if site.scheme == "https" { &proxies.https } else { &proxies.http };
+        let direct = is_loopback(site.host()) || route::bypasses(&proxies.no_proxy, site);
+        let proxy = proxy.clone().filter(|text| !direct && !text.trim().is_empty());
+        let roots = if site.scheme == "https" && !unverified {
+            roots::files_for(&self.options.ca_files, &self.options.certs_dirs, &site.authority)
+        } else {
+            Vec::new()
+        };
+        let way = Way { proxy, unverified, roots };
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        // Looked at under the lock: `cancel` then either sees this agent, or we see the flag.
+        retry::check(&self.options.cancel)?;
+        if let Some(agent) = agents.get(&way) {
+            return Ok(agent.clone());
+        }
+        let agent = self.connect(&way)?;
+        agents.insert(way, agent.clone());
+        Ok(agent)
+    }
+
+    fn connect(&self, way: &Way) -> Result<Agent, Failure> {
+        let proxy = way.proxy.as_deref().map(Proxy::new).transpose().map_err(|_| Failure::Malformed {
+            what: "proxy address".to_owned(),
+            detail: "expected scheme://[user:password@]host[:port]".to_owned(),
+        })?;
+        let tls = TlsConfig::builder();
+        let tls = if way.unverified {
+            tls.disable_verification(true)
+        } else {
+            tls.root_certs(roots::load(&way.roots)?)
+        };
+        let options = &self.options;
+        let idle = options.parallel_uploads.max(4);
+        Ok(Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(proxy)
+            .tls_config(tls.build())
+            .user_agent(options.user_agent.as_str())
+            .timeout_resolve(Some(options.connect_timeout))
+            .timeout_connect(Some(options.connect_timeout))
+            .timeout_per_read(Some(options.stall_timeout))
+            .timeout_per_write(Some(options.stall_timeout))
+            .max_idle_connections(idle * 4)
+            .max_idle_connections_per_host(idle)
+            .max_idle_age(Duration::from_secs(15))
+            .input_buffer_size(128 * 1024)
+            .output_buffer_size(128 * 1024)
+            .build()
+            .new_agent())
+    }
+}
+
+/// Puts a library error into our words. Its own never hold headers or query strings, except for a few variants that
+/// repeat an address, which are not passed on.
+fn explain(site: &Site, error: &ureq::Error) -> Failure {
+    let (detail, permanent) = match error {
+        ureq::Error::Timeout(what) => (format!("timed out ({what})"), false),
+        ureq::Error::HostNotFound => ("no such host".to_owned(), false),
+        ureq::Error::ConnectProxyFailed(_) => ("the proxy refuses the connection".to_owned(), false),
+        ureq::Error::BadUri(_) | ureq::Error::InvalidProxyUrl => ("bad address".to_owned(), true),
+        ureq::Error::Rustls(e) => (format!("TLS: {e}"), true),
+        // rustls hands certificate errors through the I/O layer during the handshake.
+        ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => (format!("TLS: {e}"), true),
+        other => (other.to_string(), false),
+    };
+    Failure::Unreachable { host: site.authority.clone(), detail, permanent }
+}
