@@ -1,0 +1,56 @@
+//! Starting this program again as a helper: a fresh process with one thread, which may fork and
+//! change namespaces where the caller, with its threads, may not.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+/// `argv[0]` of a helper; the name of its part is `argv[1]`.
+pub(crate) const NAME: &str = "kiln-sandbox-helper";
+
+/// The parts that a helper can play.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Run a process.
+    Run,
+    /// Write the id maps of a user namespace.
+    MapIds,
+    /// Try out what the host allows.
+    Probe,
+}
+
+impl Part {
+    const ALL: [(&'static str, Self); 3] =
+        [("run", Self::Run), ("map-ids", Self::MapIds), ("probe", Self::Probe)];
+
+    /// The part that this process was started for, if it is a helper.
+    pub(crate) fn of_this_process() -> Option<Self> {
+        let mut arguments = std::env::args_os();
+        if arguments.next()? != NAME {
+            return None;
+        }
+        let part = arguments.next()?;
+        Self::ALL.iter().find(|(name, _)| part == *name).map(|(_, part)| *part)
+    }
+
+    fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, part)| *part == self).map_or("", |(name, _)| name)
+    }
+
+    /// Starts a helper with an empty environment. The socket is its standard input, so that no
+    /// descriptor has to be inherited by number, where other threads' children would get it too.
+    pub(crate) fn start(self, output: fn() -> Stdio) -> io::Result<(Child, UnixStream)> {
+        let (mine, theirs) = UnixStream::pair()?;
+        let child = Command::new("/proc/self/exe")
+            .arg0(NAME)
+            .arg(self.name())
+            .env_clear()
+            .stdin(OwnedFd::from(theirs))
+            .stdout(output())
+            .stderr(output())
+            .spawn()?;
+        Ok((child, mine))
+    }
+}

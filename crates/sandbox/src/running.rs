@@ -1,0 +1,118 @@
+//! The caller's side of a sandboxed process.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, ChildStderr, ChildStdout};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::Error;
+use crate::helper::Part;
+use crate::spec::{Exit, Spec, Stdio};
+use crate::step::Report;
+use crate::wire;
+
+/// Starts a process as `spec` says and returns without waiting for it.
+///
+/// Everything that goes wrong on the way to the program, a missing program included, is the result
+/// of [`Running::wait`]; an error here means that not even the helper started.
+pub fn spawn(spec: &Spec, stdio: Stdio) -> Result<Running, Error> {
+    let output = match stdio {
+        Stdio::Piped => std::process::Stdio::piped,
+        Stdio::Inherited => std::process::Stdio::inherit,
+    };
+    let failed = |source| Error::Helper { source };
+    let (mut child, control) = Part::Run.start(output).map_err(failed)?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let running = Running {
+        stdout,
+        stderr,
+        killer: Killer(Arc::new(control)),
+        child: Mutex::new(State::Running(child)),
+    };
+    wire::send(&*running.killer.0, spec).map_err(failed)?;
+    Ok(running)
+}
+
+/// A process in its sandbox. Dropping it kills and reaps the process.
+pub struct Running {
+    /// The process's output, if [`Stdio::Piped`]. It ends when no process of the sandbox is left.
+    pub stdout: Option<ChildStdout>,
+    /// The same for its error output.
+    pub stderr: Option<ChildStderr>,
+    killer: Killer,
+    child: Mutex<State>,
+}
+
+enum State {
+    Running(Child),
+    Ended(Exit),
+    Failed,
+}
+
+/// Ends a process from anywhere, also while another thread waits for it.
+#[derive(Clone)]
+pub struct Killer(Arc<UnixStream>);
+
+impl Killer {
+    /// See [`Running::kill`].
+    pub fn kill(&self) {
+        // It fails only if the other end is gone, and then so is the process.
+        let _ = self.0.shutdown(Shutdown::Write);
+    }
+}
+
+impl Running {
+    /// Kills every process of the sandbox with `SIGKILL`. Idempotent, and without effect once they are
+    /// gone. [`Running::wait`] then says `Exit::Signal(9)`, or how the process ended just before.
+    pub fn kill(&self) {
+        self.killer.kill();
+    }
+
+    /// A handle that kills the process, to be sent to other threads.
+    pub fn killer(&self) -> Killer {
+        self.killer.clone()
+    }
+
+    /// Waits until no process of the sandbox is left and the traces of its mount points are gone from
+    /// the rootfs. A second call gives the same exit again, but not the same error.
+    ///
+    /// Pipes must be read meanwhile, or a process that fills them waits for ever.
+    pub fn wait(&self) -> Result<Exit, Error> {
+        let mut state = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let child = match &mut *state {
+            State::Running(child) => child,
+            State::Ended(exit) => return Ok(*exit),
+            State::Failed => return Err(Error::Vanished { status: "it has failed before".into() }),
+        };
+        let outcome = outcome(child, &self.killer.0);
+        *state = match &outcome {
+            Ok(exit) => State::Ended(*exit),
+            Err(_) => State::Failed,
+        };
+        outcome
+    }
+}
+
+/// The first report, once the helper is gone.
+fn outcome(child: &mut Child, control: &UnixStream) -> Result<Exit, Error> {
+    let failed = |source: io::Error| Error::Helper { source };
+    let report = wire::receive::<Report>(control);
+    let status = child.wait().map_err(failed)?;
+    match report {
+        Ok(Some(Report::Ended(exit))) => Ok(exit),
+        Ok(Some(Report::Failed(error))) => Err(error),
+        Ok(None) | Err(_) => Err(Error::Vanished { status: status.to_string() }),
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.killer.kill();
+        let state = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let State::Running(child) = state {
+            // Nobody is left to tell.
+            let _ = child.wait();
+        }
+    }
+}
