@@ -12,7 +12,8 @@ use crate::turn::{Outcome, Turn};
 
 /// Plans one COPY, or one ADD.
 pub(crate) fn copy(copy: &Copy, add: bool, turn: &mut Turn<'_>) -> Option<Outcome> {
-    let from = copy.from.as_ref().map_or(Some(Origin::Context), |from| turn.origin(from));
+    let named = copy.from.as_ref().filter(|from| !from.value.is_empty());
+    let from = named.map_or(Some(Origin::Context), |from| turn.origin(from));
     let chown = not_empty(copy.chown.as_ref(), turn);
     let chmod = chmod(copy, turn);
     let checksum = not_empty(copy.checksum.as_ref(), turn);

@@ -81,8 +81,10 @@ impl<'a> Graph<'a> {
             Ok(target) => graph.target = target,
             Err(error) => notes.diagnostics.push(error),
         }
-        for number in 0..graph.nodes.len() {
-            graph.check_always(number, &mut notes);
+        if file.stages.is_empty() {
+            notes.error(Span::default(), "the Dockerfile has no stage to build");
+        } else {
+            graph.check_references(&mut notes);
         }
         let (errors, warnings) = notes.split();
         graph.warnings = warnings;
@@ -178,7 +180,7 @@ impl<'a> Graph<'a> {
             match suggest::nearest(wanted, names.iter().copied(), false) {
                 Some(name) => error.with_help(format!("did you mean `{name}`?")),
                 None if names.is_empty() => error.with_help("no stage of the Dockerfile has a name"),
-                None => error.with_help(format!("the stages are {}", names.join(", "))),
+                None => error.with_help(format!("the Dockerfile names these stages: {}", names.join(", "))),
             }
         })
     }
@@ -187,13 +189,18 @@ impl<'a> Graph<'a> {
         self.file.stages.iter().filter_map(|stage| Some(stage.from.name.as_ref()?.value.as_str()))
     }
 
-    /// The mistakes in references that no build of any target forgives.
-    fn check_always(&self, number: usize, notes: &mut Notes) {
-        for reference in self.own_instructions(number).iter().flat_map(references) {
-            match self.resolve(reference, number) {
-                Ok(Source::Stage(stage)) if stage > number => {} // an error only if it is reached
-                Ok(_) => {}
-                Err(error) => notes.diagnostics.push(error),
+    /// The mistakes in references, in all stages; a stage may be named before it is defined if nothing needs that.
+    fn check_references(&self, notes: &mut Notes) {
+        let needed = self.reachable(&Bases::new());
+        for number in 0..self.nodes.len() {
+            for reference in self.own_instructions(number).iter().flat_map(references) {
+                let checked = self.resolve(reference, number);
+                let checked = if needed.contains(&number) {
+                    checked.and_then(|s| defined(s, number, reference))
+                } else {
+                    checked
+                };
+                notes.diagnostics.extend(checked.err());
             }
         }
     }
@@ -214,15 +221,15 @@ impl<'a> Graph<'a> {
         }
         if let Ok(index) = text.parse::<i64>() {
             let stage = usize::try_from(index).ok().filter(|stage| *stage < self.nodes.len());
-            return self.not_itself(stage, number, from)?.map(Source::Stage).ok_or_else(|| {
+            let Some(stage) = stage else {
                 let error = Diagnostic::error(from.span, format!("there is no stage number {text}"));
-                error.with_help(format!("the Dockerfile has {} stages, numbered from 0", self.nodes.len()))
-            });
+                return Err(error.with_help(format!("the last stage has number {}", self.nodes.len() - 1)));
+            };
+            return self.stage_source(stage, number, from);
         }
         let all = self.nodes.len();
-        let named = self.stage_named(text, number).or_else(|| self.stage_named(text, all));
-        if let Some(stage) = self.not_itself(named, number, from)? {
-            return Ok(Source::Stage(stage));
+        if let Some(stage) = self.stage_named(text, number).or_else(|| self.stage_named(text, all)) {
+            return self.stage_source(stage, number, from);
         }
         if text == "scratch" {
             return Ok(Source::Outside(Origin::Scratch));
@@ -230,17 +237,17 @@ impl<'a> Graph<'a> {
         self.outside(from).map(Source::Outside)
     }
 
-    fn not_itself(
-        &self,
-        stage: Option<usize>,
-        number: usize,
-        from: &Word,
-    ) -> Result<Option<usize>, Diagnostic> {
-        if stage != Some(number) {
-            return Ok(stage);
+    /// A stage as a source of files for stage `number`: the build context in its place, if there is one.
+    fn stage_source(&self, stage: usize, number: usize, from: &Word) -> Result<Source, Diagnostic> {
+        let node = &self.nodes[stage];
+        if node.replaced {
+            return Ok(Source::Outside(origin(node.start.clone())));
         }
-        let message = format!("circular dependency: stage `{}` takes files from itself", from.value);
-        Err(Diagnostic::error(from.span, message).with_help("name an earlier stage or an image"))
+        if stage == number {
+            let message = format!("circular dependency: stage `{}` takes files from itself", from.value);
+            return Err(Diagnostic::error(from.span, message).with_help("name an earlier stage or an image"));
+        }
+        Ok(Source::Stage(stage))
     }
 
     fn outside(&self, from: &Word) -> Result<Origin, Diagnostic> {
@@ -253,11 +260,7 @@ impl<'a> Graph<'a> {
                 Start::Image(registry_key(&from.value, platform))
             }
         };
-        Ok(match start {
-            Start::Image(key) => Origin::Image(key),
-            Start::Context(name) => Origin::Named(name),
-            Start::Scratch | Start::Stage(_) => Origin::Scratch,
-        })
+        Ok(origin(start))
     }
 
     /// The `ONBUILD` triggers that stage `number` runs first: those of the stage that it is built on, or of its base image
@@ -309,15 +312,37 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// The words of an instruction that name other file systems.
+/// The words of an instruction that name other file systems; an empty one names none.
 pub(crate) fn references(instruction: &Instruction) -> Vec<&Word> {
-    match &instruction.kind {
+    let mut words: Vec<&Word> = match &instruction.kind {
         Kind::Copy(copy) | Kind::Add(copy) => copy.from.iter().collect(),
         Kind::Run(run) => {
             let options = run.mounts.iter().flat_map(|mount| &mount.options);
             options.filter(|(key, _)| key.value == "from").filter_map(|(_, value)| value.as_ref()).collect()
         }
         _ => Vec::new(),
+    };
+    words.retain(|word| !word.value.is_empty());
+    words
+}
+
+/// `source`, unless it is a stage that comes after stage `number`, which asks for it.
+pub(crate) fn defined(source: Source, number: usize, from: &Word) -> Result<Source, Diagnostic> {
+    match source {
+        Source::Stage(stage) if stage > number => {
+            let name = &from.value;
+            let message = format!("stage `{name}` is defined after the stage that takes files from it");
+            Err(Diagnostic::error(from.span, message).with_help(format!("move stage `{name}` up")))
+        }
+        source => Ok(source),
+    }
+}
+
+fn origin(start: Start) -> Origin {
+    match start {
+        Start::Image(key) => Origin::Image(key),
+        Start::Context(name) => Origin::Named(name),
+        Start::Scratch | Start::Stage(_) => Origin::Scratch,
     }
 }
 

@@ -75,7 +75,7 @@ impl Options {
 
     fn set(&mut self, key: &str, span: Span, value: Option<&Word>, turn: &mut Turn<'_>) -> Option<()> {
         if let (Some(word), "from") = (value, key) {
-            self.from = Some(turn.origin(word)?);
+            self.from = if word.value.is_empty() { None } else { Some(turn.origin(word)?) };
             return Some(());
         }
         let text = turn.optional(value)?;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use kiln_dockerfile::ast::{Dockerfile, Instruction, Kind, MountKind};
 use kiln_dockerfile::diagnostic::Diagnostic;
+use kiln_dockerfile::source;
 use kiln_dockerfile::span::Span;
 use kiln_oci::config::ImageConfig;
 
@@ -179,10 +180,7 @@ impl<'a> Planner<'a> {
     fn interpret(&self, builder: &mut StageBuilder<'_>, number: usize) {
         let of_image = matches!(self.graph.nodes[number].start, Start::Image(_));
         match self.graph.triggers(number, &self.bases) {
-            Ok(triggers) if of_image => {
-                triggers.iter().for_each(|trigger| builder.add_trigger_of_image(trigger));
-            }
-            Ok(triggers) => triggers.iter().for_each(|trigger| builder.add(trigger)),
+            Ok(triggers) => triggers.iter().for_each(|trigger| builder.add_trigger(trigger, of_image)),
             Err(mut errors) => builder.diagnostics.append(&mut errors),
         }
         self.graph.own_instructions(number).iter().for_each(|instruction| builder.add(instruction));
@@ -266,7 +264,13 @@ fn declared_in<'i>(instruction: &'i Instruction, names: &mut BTreeSet<&'i str>) 
 
 fn reads_main_context(instruction: &Instruction) -> bool {
     match &instruction.kind {
-        Kind::Copy(copy) | Kind::Add(copy) => copy.from.is_none() && !copy.sources.is_empty(),
+        Kind::Copy(copy) | Kind::Add(copy) => {
+            let mut paths = copy
+                .sources
+                .iter()
+                .filter(|word| matches!(source::classify(&word.value), Ok(source::Source::Path)));
+            references(instruction).is_empty() && paths.next().is_some()
+        }
         Kind::Run(run) => run.mounts.iter().any(|mount| {
             mount.kind == MountKind::Bind && !mount.options.iter().any(|(key, _)| key.value == "from")
         }),

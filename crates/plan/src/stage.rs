@@ -33,22 +33,28 @@ impl<'g> StageBuilder<'g> {
         self.steps.extend(step);
     }
 
-    /// Adds a trigger of the base image: everything it has to say points to the `FROM`.
-    pub(crate) fn add_trigger_of_image(&mut self, instruction: &Instruction) {
-        let from = &self.site.graph.file.stages[self.site.number].from;
+    /// Adds a trigger. For one of an image, everything that it has to say points to the `FROM`; one of an earlier stage is
+    /// written in the file.
+    pub(crate) fn add_trigger(&mut self, instruction: &Instruction, of_image: bool) {
         let earlier = self.diagnostics.len();
-        let step = self.step(instruction);
-        for diagnostic in &mut self.diagnostics[earlier..] {
-            diagnostic.span = from.image.span;
-            diagnostic.message =
-                format!("in `ONBUILD {}` of the base image: {}", instruction.text, diagnostic.message);
-            diagnostic.fix = None;
+        let mut step = self.step(instruction);
+        if let Some(step) = &mut step {
+            step.text = format!("ONBUILD {}", step.text);
         }
-        self.steps.extend(step.map(|mut step| {
-            step.line = from.line;
-            relocate(&mut step, from.span);
-            step
-        }));
+        if of_image {
+            let from = &self.site.graph.file.stages[self.site.number].from;
+            for diagnostic in &mut self.diagnostics[earlier..] {
+                let trigger = format!("in `ONBUILD {}` of the base image", instruction.text);
+                diagnostic.message = format!("{trigger}: {}", diagnostic.message);
+                diagnostic.span = from.image.span;
+                diagnostic.fix = None;
+            }
+            if let Some(step) = &mut step {
+                step.line = from.line;
+                relocate(step, from.span);
+            }
+        }
+        self.steps.extend(step);
     }
 
     fn step(&mut self, instruction: &Instruction) -> Option<Step> {

@@ -4,7 +4,7 @@ use kiln_dockerfile::ast::{CommandLine, Word};
 use kiln_dockerfile::expand::Expansion;
 use kiln_dockerfile::span::Span;
 
-use crate::graph::{Graph, Source};
+use crate::graph::{Graph, Source, defined};
 use crate::model::{Op, Origin};
 use crate::state::State;
 use crate::words::{Expander, Notes};
@@ -84,19 +84,10 @@ impl Turn<'_> {
 
     /// What a `from` names, with stages by their index in the plan.
     pub(crate) fn origin(&mut self, from: &Word) -> Option<Origin> {
-        match self.site.graph.resolve(from, self.site.number) {
+        let Site { graph, number, planned } = self.site;
+        match graph.resolve(from, number).and_then(|source| defined(source, number, from)) {
             Ok(Source::Outside(origin)) => Some(origin),
-            Ok(Source::Stage(stage)) if stage < self.site.number => {
-                let index = self.site.planned.iter().position(|planned| *planned == stage);
-                index.map(Origin::Stage)
-            }
-            Ok(Source::Stage(_)) => {
-                let name = &from.value;
-                self.error(
-                    from.span,
-                    format!("stage `{name}` is defined after the stage that takes files from it"),
-                )
-            }
+            Ok(Source::Stage(stage)) => planned.iter().position(|other| *other == stage).map(Origin::Stage),
             Err(error) => {
                 self.notes.diagnostics.push(error);
                 None
