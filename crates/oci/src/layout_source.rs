@@ -46,13 +46,15 @@ impl LayoutSpec {
     pub fn parse(text: &str) -> Result<Self, StoreError> {
         let rest = text.strip_prefix("oci-layout://").unwrap_or(text);
         let (rest, digest) = match rest.rsplit_once('@') {
-            Some((rest, digest)) if digest.contains(':') && !digest.contains('/') => {
+            Some((rest, digest))
+                if digest.starts_with("sha") && digest.contains(':') && !digest.contains('/') =>
+            {
                 (rest, Some(digest.parse()?))
             }
             _ => (rest, None),
         };
         let (directory, tag) = match rest.rsplit_once(':') {
-            Some((directory, tag)) if !tag.is_empty() && !tag.contains('/') => (directory, Some(tag)),
+            Some((directory, tag)) if !tag.is_empty() && !tag.contains(['/', '@']) => (directory, Some(tag)),
             _ => (rest, None),
         };
         Ok(Self { directory: directory.into(), tag: tag.map(str::to_owned), digest })

@@ -139,7 +139,8 @@ fn check_config(
         && !node.is_attestation()
         && said != config.platform()
     {
-        run.problem(&place, ProblemKind::Platform { expected: said, got: config.platform() });
+        let (expected, got) = (said.to_string(), config.platform().to_string());
+        run.problem(&place, ProblemKind::Platform { expected, got });
     }
     Some(config)
 }

@@ -1,7 +1,6 @@
 //! What verification finds.
 
 use crate::media_type::LayerCompression;
-use crate::platform::Platform;
 
 use super::tar_scan::TarDefect;
 
@@ -89,9 +88,9 @@ pub enum ProblemKind {
     #[error("platform is {got}, the index says {expected}")]
     Platform {
         /// The index's.
-        expected: Platform,
+        expected: String,
         /// The configuration's.
-        got: Platform,
+        got: String,
     },
     /// A layer is compressed otherwise than its media type says.
     #[error("compression is {got:?}, the media type says {expected:?}")]
