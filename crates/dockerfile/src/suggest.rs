@@ -3,7 +3,8 @@
 /// How many edits away a name may be to still be worth proposing.
 const FARTHEST: usize = 2;
 
-/// The option nearest to `value` within two edits (insert, delete, replace), the first of equals.
+/// The option nearest to `value` within two edits (insert, delete, replace), the first of equals. Of
+/// `value` itself something must be left: nothing is near to a single letter.
 ///
 /// `None` if nothing is near, or if `value` is itself one of the options: then the spelling is not
 /// what is wrong. With `case_sensitive` off the answer takes the case of `value`, where that has one.
@@ -13,6 +14,7 @@ where
 {
     let fold = |s: &str| if case_sensitive { s.to_owned() } else { s.to_lowercase() };
     let wanted = fold(value);
+    let farthest = FARTHEST.min(wanted.chars().count().saturating_sub(1));
     let mut best: Option<(usize, String)> = None;
     for option in options {
         let option = fold(option);
@@ -20,7 +22,7 @@ where
             return None;
         }
         let distance = edit_distance(&wanted, &option);
-        if distance <= FARTHEST && best.as_ref().is_none_or(|(least, _)| distance < *least) {
+        if distance <= farthest && best.as_ref().is_none_or(|(least, _)| distance < *least) {
             best = Some((distance, option));
         }
     }
@@ -53,7 +55,7 @@ mod tests {
 
     #[test]
     fn near_names() {
-        let flags = ["chown", "from", "chmod", "link"];
+        let flags = ["chown", "from", "chmod", "link", "ro"];
         let cases = [
             ("frob", Some("from")),
             ("chmood", Some("chmod")),
@@ -61,6 +63,8 @@ mod tests {
             ("from", None),
             ("completely", None),
             ("FROM", None),
+            ("x", None),
+            ("", None),
         ];
         for (value, want) in cases {
             assert_eq!(nearest(value, flags, true).as_deref(), want, "{value}");

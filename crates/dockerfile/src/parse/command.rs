@@ -56,20 +56,15 @@ pub(super) fn shell(input: &Input<'_>) -> Result<Kind, Diagnostic> {
         None => {
             let words: Vec<String> =
                 input.args.text().split_whitespace().map(|word| format!("{word:?}")).collect();
-            let mut error = Diagnostic::error(
-                input.args.span(),
-                "SHELL requires the arguments to be in JSON form",
-            );
+            let mut error =
+                Diagnostic::error(input.args.span(), "SHELL requires the arguments to be in JSON form");
             error.help = Some(format!("write `SHELL [{}]`", words.join(", ")));
             Err(error)
         }
     }
 }
 
-pub(super) fn healthcheck(
-    input: &Input<'_>,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Result<Kind, Diagnostic> {
+pub(super) fn healthcheck(input: &Input<'_>, diagnostics: &mut Vec<Diagnostic>) -> Result<Kind, Diagnostic> {
     if input.args.is_empty() {
         return Err(input.needs_arguments());
     }

@@ -48,7 +48,10 @@ pub(super) fn copy(input: Input<'_>, diagnostics: &mut Vec<Diagnostic>) -> Resul
         return Err(Diagnostic::error(span, message));
     }
     if arguments.ends_in_heredoc {
-        return Err(Diagnostic::error(span, format!("{name} cannot accept a here-document as a destination")));
+        return Err(Diagnostic::error(
+            span,
+            format!("{name} cannot accept a here-document as a destination"),
+        ));
     }
     let Some(dest) = arguments.words.pop() else {
         return Err(Diagnostic::error(span, format!("{name} has no destination")));
@@ -103,8 +106,9 @@ fn check_values(input: &Input<'_>, diagnostics: &mut Vec<Diagnostic>) {
     {
         let message = format!("variables are not supported in --from, found `{}`", from.value);
         diagnostics.push(
-            Diagnostic::error(from.span, message)
-                .with_help("define a stage with FROM, using an ARG from before the first FROM, and name that"),
+            Diagnostic::error(from.span, message).with_help(
+                "define a stage with FROM, using an ARG from before the first FROM, and name that",
+            ),
         );
     }
 }

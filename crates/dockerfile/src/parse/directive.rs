@@ -17,7 +17,8 @@ pub(super) fn read(lines: &mut Lines<'_>, diagnostics: &mut Vec<Diagnostic>) -> 
     if has_shebang {
         lines.next(diagnostics);
     }
-    let comment = if lines.peek().is_some_and(|line| lines.content(line).starts_with("//")) { "//" } else { "#" };
+    let comment =
+        if lines.peek().is_some_and(|line| lines.content(line).starts_with("//")) { "//" } else { "#" };
     while let Some(line) = lines.peek() {
         let Some((name, value)) = split(lines.content(line), line, comment) else { break };
         let name = name.to_ascii_lowercase();
@@ -31,7 +32,8 @@ pub(super) fn read(lines: &mut Lines<'_>, diagnostics: &mut Vec<Diagnostic>) -> 
             diagnostics.push(Diagnostic::error(span, message).with_help(format!("write `# {name}=`")));
         }
         if seen.contains(&name) {
-            diagnostics.push(Diagnostic::error(span, format!("only one {name} parser directive can be used")));
+            diagnostics
+                .push(Diagnostic::error(span, format!("only one {name} parser directive can be used")));
             continue;
         }
         match name.as_str() {
@@ -39,7 +41,8 @@ pub(super) fn read(lines: &mut Lines<'_>, diagnostics: &mut Vec<Diagnostic>) -> 
             "escape" => match value.value.as_str() {
                 "\\" | "`" => found.escape = value.value.chars().next().unwrap_or('\\'),
                 other => {
-                    let message = format!("invalid escape token `{other}`, it must be a backslash or a backtick");
+                    let message =
+                        format!("invalid escape token `{other}`, it must be a backslash or a backtick");
                     diagnostics.push(Diagnostic::error(value.span, message));
                 }
             },

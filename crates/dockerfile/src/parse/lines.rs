@@ -252,12 +252,8 @@ mod tests {
     fn words_lead_back_to_the_file() {
         let text = "  ENV é=1 \\\n# no\n\n  b\\\n\\\nc  d";
         let line = logical(text, '\\');
-        let words: Vec<(&str, &str)> = line
-            .piece()
-            .words()
-            .iter()
-            .map(|w| (w.text(), &text[w.span().start..w.span().end]))
-            .collect();
+        let words: Vec<(&str, &str)> =
+            line.piece().words().iter().map(|w| (w.text(), &text[w.span().start..w.span().end])).collect();
         assert_eq!(words, [("ENV", "ENV"), ("é=1", "é=1"), ("bc", "b\\\n\\\nc"), ("d", "d")]);
     }
 }

@@ -148,7 +148,8 @@ impl Assembly {
                 self.homeless = true;
                 // One that could not be understood has its own error.
                 if instruction.is_some() {
-                    let message = "no build stage in current context: only ARG may come before the first FROM";
+                    let message =
+                        "no build stage in current context: only ARG may come before the first FROM";
                     diagnostics.push(Diagnostic::error(span, message));
                 }
             }

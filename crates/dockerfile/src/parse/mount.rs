@@ -274,10 +274,7 @@ pub(super) fn literal(value: &str, escape: char) -> Option<String> {
 }
 
 fn is_bool(text: &str) -> bool {
-    matches!(
-        text,
-        "1" | "t" | "T" | "true" | "TRUE" | "True" | "0" | "f" | "F" | "false" | "FALSE" | "False"
-    )
+    matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True" | "0" | "f" | "F" | "false" | "FALSE" | "False")
 }
 
 /// Whether the text is a size like `512m` or `1.5GiB`.
@@ -287,6 +284,9 @@ fn is_size(text: &str) -> bool {
     let number = number.strip_suffix(' ').unwrap_or(number);
     let unit = unit.to_lowercase();
     let known = matches!(unit.as_str(), "" | "b")
-        || matches!(unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit), "k" | "m" | "g" | "t" | "p");
+        || matches!(
+            unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit),
+            "k" | "m" | "g" | "t" | "p"
+        );
     known && number.parse::<f64>().is_ok_and(|n| n >= 0.0)
 }
