@@ -197,9 +197,7 @@ impl Contents<'_> {
         let Kind::File { size, .. } = entry.kind else { return Err(missing()) };
         Ok(match &mut self.source {
             Source::Tree(root) => Box::new(root.open_file(&entry.path).map_err(failed)?),
-            Source::Plain(file) => {
-                Box::new(Span { file, at: entry.offset.ok_or_else(missing)?, left: size })
-            }
+            Source::Plain(file) => Box::new(Span { file, at: entry.offset.ok_or_else(missing)?, left: size }),
             Source::Spool { file, starts } => {
                 Box::new(Span { file, at: *starts.get(&entry.path).ok_or_else(missing)?, left: size })
             }

@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
@@ -51,12 +51,35 @@ impl Root {
     fn try_open_file(&self, path: &LayerPath) -> io::Result<File> {
         // A fifo that took the file's place must not block.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = open_beneath(self.fd.as_fd(), path, flags)?;
+        let fd = match open_beneath(self.fd.as_fd(), path, flags) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                self.open_unreadable(path, flags)?
+            }
+            other => other?,
+        };
         let stat = rustix::fs::fstat(&fd)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         Ok(File::from(fd))
+    }
+
+    /// Opens a file that belongs to the caller, who took the right to read it away: some distributions keep `/etc/shadow` with
+    /// mode 0000. The mode is put back at once.
+    fn open_unreadable(&self, path: &LayerPath, flags: OFlags) -> io::Result<OwnedFd> {
+        let fd = open_beneath(self.fd.as_fd(), path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC)?;
+        let stat = rustix::fs::fstat(&fd)?;
+        let own = stat.st_uid == rustix::process::geteuid().as_raw();
+        if !own || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        // By the handle's own name, so that it is this file whatever happens to the path.
+        let name = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+        rustix::fs::chmod(&name, mode | Mode::RUSR)?;
+        let opened = rustix::fs::open(&name, flags - OFlags::NOFOLLOW, Mode::empty());
+        rustix::fs::chmod(&name, mode)?;
+        Ok(opened?)
     }
 
     /// Opens the directory at `path` for reading.
@@ -135,7 +158,6 @@ pub(crate) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
 
 /// A path to `name` in `parent` for the calls that know no directory handles.
 pub(crate) fn proc_path(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<CString> {
-    use std::os::fd::AsRawFd;
     let path = [format!("/proc/self/fd/{}/", parent.as_raw_fd()).as_bytes(), name].concat();
     CString::new(path).map_err(|_| io::ErrorKind::InvalidInput.into())
 }

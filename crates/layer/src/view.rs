@@ -190,7 +190,7 @@ impl View {
             return Err(ViewError::TooLarge { path: path.display(), size: *size, limit });
         }
         let mut bytes = Vec::with_capacity(*size as usize);
-        self.layers[found.layer].contents(&[found.entry.path.clone()], &mut |_, reader| {
+        self.layers[found.layer].contents(std::slice::from_ref(&found.entry.path), &mut |_, reader| {
             reader.take(limit).read_to_end(&mut bytes).map(|_| ())
         })?;
         Ok(Some(bytes))
@@ -235,13 +235,7 @@ struct Child<'a> {
 }
 
 impl<'a> Child<'a> {
-    fn add(
-        &mut self,
-        number: usize,
-        entry: Option<&'a Entry>,
-        index: &Index,
-        path: impl Fn() -> LayerPath,
-    ) {
+    fn add(&mut self, number: usize, entry: Option<&'a Entry>, index: &Index, path: impl Fn() -> LayerPath) {
         // A directory shows up a second time, for what is in it.
         if self.sealed || (entry.is_none() && self.layers.last() == Some(&number)) {
             return;

@@ -11,3 +11,13 @@ pub fn is_overlay(name: &[u8]) -> bool {
 pub fn belongs_to_image(name: &[u8]) -> bool {
     name == b"security.capability" || (name.starts_with(b"user.") && !is_overlay(name))
 }
+
+/// The value as an image holds it. A capability that was set inside a user namespace carries the namespace's root id on disk
+/// (`VFS_CAP_REVISION_3`), which is the host's business: it becomes revision 2.
+pub(crate) fn portable(name: &[u8], mut value: Vec<u8>) -> Vec<u8> {
+    if name == b"security.capability" && value.len() == 24 && value[3] == 3 {
+        value[3] = 2;
+        value.truncate(20);
+    }
+    value
+}

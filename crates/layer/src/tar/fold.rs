@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_oci::digest::Digest;
 
-use super::member::{Body, Member};
 use super::TarError;
 use super::error::shown;
+use super::member::{Body, Member};
 use crate::index::{Entry, Index, Kind};
 use crate::path::LayerPath;
 
@@ -251,9 +251,7 @@ fn kind_of(inode: &Inode, carrier: Option<&LayerPath>) -> Kind {
     match &inode.member.body {
         Body::File { size } => match carrier {
             Some(target) => Kind::Hardlink { target: target.clone() },
-            None => {
-                Kind::File { size: *size, digest: inode.digest.unwrap_or_else(|| Digest::of(b"")) }
-            }
+            None => Kind::File { size: *size, digest: inode.digest.unwrap_or_else(|| Digest::of(b"")) },
         },
         Body::Symlink { target } => Kind::Symlink { target: target.clone() },
         Body::CharDevice { major, minor } => Kind::CharDevice { major: *major, minor: *minor },

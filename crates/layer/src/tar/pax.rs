@@ -27,8 +27,7 @@ impl Pax {
         let bad = |field| TarError::Extended { position, field };
         let mut pax = Self::default();
         while data.first().is_some_and(|b| *b != 0) {
-            let blank =
-                data.iter().take(20).position(|b| *b == b' ').ok_or_else(|| bad("record length"))?;
+            let blank = data.iter().take(20).position(|b| *b == b' ').ok_or_else(|| bad("record length"))?;
             let length = decimal(&data[..blank]).ok_or_else(|| bad("record length"))?;
             let length = usize::try_from(length).map_err(|_| bad("record length"))?;
             if length <= blank + 1 || length > data.len() || data[length - 1] != b'\n' {

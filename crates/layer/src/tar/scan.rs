@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read};
 
-use kiln_oci::digest::{DiffId, Digest, Hasher};
+use kiln_oci::digest::{DiffId, Hasher};
 
+use super::error::shown;
 use super::fold::{Fold, clean_name};
 use super::member::{Body, Member};
 use super::read::{Members, Raw};
-use super::error::shown;
 use super::{OPAQUE, TarError, WHITEOUT, WHITEOUT_META};
 use crate::index::Index;
 use crate::path::LayerPath;
@@ -193,14 +193,4 @@ impl<R: Read> Read for Summed<R> {
             }
         }
     }
-}
-
-/// The digest of a whole stream.
-///
-/// # Errors
-/// Whatever reading gives.
-pub(crate) fn digest_of(reader: &mut dyn Read) -> io::Result<(Digest, u64)> {
-    let mut summed = Hashed { inner: reader, hasher: Hasher::new(), size: 0 };
-    io::copy(&mut summed, &mut io::sink())?;
-    Ok((summed.hasher.finish(), summed.size))
 }

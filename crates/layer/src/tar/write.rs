@@ -3,7 +3,7 @@
 //! - Entries stand in the order given (callers sort by path), names without a leading slash, directories with a trailing one.
 //! - No user or group names, no access or change times, no device numbers of the host.
 //! - Times are whole seconds, cut off below, as Docker and BuildKit write them.
-//! - Marks (whiteouts, opaque) have mode, owner and time zero.
+//! - Marks (whiteouts, opaque) have mode, owner and time zero; symbolic links have mode 0777.
 //! - Sparse files are written out, zeros and all: readers of layers differ in what sparse formats they know, and
 //!   compression takes the zeros away.
 //! - Names that are not UTF-8 keep their bytes, in the header and in PAX records alike.
@@ -77,10 +77,15 @@ impl<W: Write> TarWriter<W> {
             _ => (0, 0),
         };
         let mark = matches!(member.body, Body::Whiteout | Body::Opaque);
+        let mode = match member.body {
+            Body::Whiteout | Body::Opaque => 0,
+            Body::Symlink { .. } => 0o777,
+            _ => member.mode & 0o7777,
+        };
         let header = Header {
             name: archive_name(member),
             link,
-            mode: if mark { 0 } else { member.mode & 0o7777 },
+            mode,
             uid: if mark { 0 } else { member.uid.into() },
             gid: if mark { 0 } else { member.gid.into() },
             size: if let Body::File { size } = member.body { size } else { 0 },

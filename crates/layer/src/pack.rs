@@ -1,0 +1,427 @@
+//! From entries and wherever their bytes are to the tar of a layer, and to its tree.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use kiln_oci::digest::{DiffId, Hasher};
+
+use crate::handle::{ContentError, Contents, LayerHandle};
+use crate::index::{Entry, Index, Kind};
+use crate::path::LayerPath;
+use crate::tar::scan::{Sink, scan};
+use crate::tar::write::{TarWriter, written_mtime};
+use crate::tar::{Body, Member, TarError};
+use crate::tree::Root;
+use crate::unpack::{Form, Owners, UnpackError, Unpacked, Unpacker};
+use crate::view::View;
+
+/// An entry and where its bytes are.
+#[derive(Clone, Debug)]
+pub struct PackEntry {
+    /// What the layer is to say. A file's digest is that of the bytes that were looked at when the entry was made.
+    pub entry: Entry,
+    /// A file's bytes; [`Content::None`] for everything else.
+    pub content: Content,
+}
+
+/// Where a file's bytes are.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// There are none: the entry is no file, or an empty one.
+    None,
+    /// In memory.
+    Bytes(Arc<[u8]>),
+    /// In a directory outside, such as a build context. No symbolic link is followed.
+    File {
+        /// The directory.
+        root: Arc<Root>,
+        /// The file below it.
+        path: LayerPath,
+    },
+    /// In another layer.
+    Layer {
+        /// That layer.
+        layer: Arc<LayerHandle>,
+        /// The file's path in it; hard links count as what they name.
+        path: LayerPath,
+    },
+}
+
+/// A tar that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed {
+    /// What it says: the times as written, each file with its offset. A scan of the tar gives exactly this.
+    pub index: Index,
+    /// Digest of the tar.
+    pub diff_id: DiffId,
+    /// Bytes of the tar.
+    pub size: u64,
+}
+
+/// Why a layer cannot be packed or written out.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// A file is not what it was when it was looked at.
+    #[error("{path} changed while building")]
+    Changed {
+        /// Its path in the layer.
+        path: String,
+    },
+    /// Entries out of order, or two with one path.
+    #[error("{path} is out of order")]
+    Order {
+        /// The entry that should stand elsewhere.
+        path: String,
+    },
+    /// A file that has bytes came without.
+    #[error("{path} has no content")]
+    Missing {
+        /// Its path in the layer.
+        path: String,
+    },
+    /// A file outside cannot be opened.
+    #[error("cannot pack {path}")]
+    Open {
+        /// Its path in the layer.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another layer's bytes cannot be had.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// The tar cannot be written, or for a repack not be read.
+    #[error(transparent)]
+    Tar(#[from] TarError),
+    /// The tree cannot be written.
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
+}
+
+/// Packs `entries`, sorted by path and each path once, to `out` in normal form (see [`crate::tar::write`]) and checks on
+/// the way that each file still has the digest of its entry. Times later than `clamp` become it. Memory is flat.
+///
+/// # Errors
+/// See [`PackError`]. What was written to `out` until then is of no use.
+pub fn pack(
+    entries: &[PackEntry],
+    opaque: &[LayerPath],
+    out: impl Write,
+    clamp: Option<i64>,
+) -> Result<Packed, PackError> {
+    let mut sources = Sources::of(entries)?;
+    let mut packer = Packer::new(out, clamp);
+    let mut marks = Marks { opaque };
+    for item in entries {
+        marks.before(&item.entry.path, &mut packer)?;
+        let mut reader = sources.open(item)?;
+        packer.add(&item.entry, &mut reader)?;
+    }
+    marks.rest(&mut packer)?;
+    packer.finish()
+}
+
+/// Packs the layer whose unpacked tree is `dir`.
+///
+/// # Errors
+/// As [`pack`].
+pub fn pack_tree(
+    index: &Index,
+    dir: &Path,
+    out: impl Write,
+    clamp: Option<i64>,
+) -> Result<Packed, PackError> {
+    let handle = LayerHandle { index: Arc::new(index.clone()), tree: Some(dir.to_owned()), blob: None };
+    pack_layer(&Arc::new(handle), out, clamp)
+}
+
+/// Packs a layer out of whatever form there is of it.
+///
+/// # Errors
+/// As [`pack`].
+pub fn pack_layer(
+    layer: &Arc<LayerHandle>,
+    out: impl Write,
+    clamp: Option<i64>,
+) -> Result<Packed, PackError> {
+    let entries: Vec<PackEntry> = layer.index.entries.iter().map(|e| PackEntry::of(layer, e)).collect();
+    pack(&entries, &layer.index.opaque, out, clamp)
+}
+
+/// Writes the tar `reader` anew with clamped times and in normal form but for the order, which stays the archive's.
+///
+/// # Errors
+/// [`PackError::Tar`].
+pub fn repack(reader: impl Read, out: impl Write, clamp: Option<i64>) -> Result<Packed, PackError> {
+    let mut sink = Repacker { packer: Packer::new(out, clamp), offsets: HashMap::new() };
+    let scanned = scan(reader, &mut sink)?;
+    let mut packed = sink.packer.finish()?;
+    packed.index = scanned.index;
+    for entry in &mut packed.index.entries {
+        let offset = sink.offsets.get(&entry.path).copied();
+        *entry = Entry { offset, ..as_written(entry, clamp) };
+    }
+    Ok(packed)
+}
+
+/// Writes `entries` as a tree below the directory `dest`, to be used as an overlay's lower directory above `lower`; files
+/// share their bytes with their originals where the filesystem can. Digests are checked as in [`pack`].
+///
+/// # Errors
+/// See [`PackError`]. What was written until then stays.
+pub fn write_tree(
+    entries: &[PackEntry],
+    opaque: &[LayerPath],
+    dest: &Path,
+    owners: Owners,
+    lower: &View,
+) -> Result<Unpacked, PackError> {
+    let mut sources = Sources::of(entries)?;
+    let mut unpacker = Unpacker::new(dest, Form::Overlay, owners)?.above(lower);
+    for item in entries {
+        let member = Member::from(&item.entry);
+        if sources.clone_file(item, &member, &mut unpacker)? {
+            continue;
+        }
+        let mut reader = Checked::new(sources.open(item)?);
+        match unpacker.place(&member, &mut reader) {
+            // The file became shorter.
+            Err(UnpackError::Place { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(PackError::Changed { path: item.entry.path.display() });
+            }
+            placed => placed?,
+        }
+        reader.verdict(&item.entry)?;
+    }
+    for dir in opaque {
+        unpacker.place(&Member::mark(dir.clone(), Body::Opaque), &mut io::empty())?;
+    }
+    Ok(unpacker.finish()?)
+}
+
+impl PackEntry {
+    /// An entry of a layer, its bytes coming from there.
+    pub fn of(layer: &Arc<LayerHandle>, entry: &Entry) -> Self {
+        let content = match entry.kind {
+            Kind::File { size: 1.., .. } => {
+                Content::Layer { layer: Arc::clone(layer), path: entry.path.clone() }
+            }
+            _ => Content::None,
+        };
+        Self { entry: entry.clone(), content }
+    }
+}
+
+/// The readers of all the layers that entries come from.
+struct Sources<'a> {
+    layers: HashMap<*const LayerHandle, Contents<'a>>,
+}
+
+impl<'a> Sources<'a> {
+    fn of(entries: &'a [PackEntry]) -> Result<Self, PackError> {
+        let unsorted = entries.windows(2).find(|pair| pair[0].entry.path >= pair[1].entry.path);
+        if let Some(pair) = unsorted {
+            return Err(PackError::Order { path: pair[1].entry.path.display() });
+        }
+        let mut orders: HashMap<*const LayerHandle, (&LayerHandle, Vec<LayerPath>)> = HashMap::new();
+        for item in entries {
+            if let Content::Layer { layer, path } = &item.content {
+                let order = orders.entry(Arc::as_ptr(layer)).or_insert((layer, Vec::new()));
+                order.1.push(path.clone());
+            }
+        }
+        let mut layers = HashMap::new();
+        for (key, (layer, order)) in orders {
+            layers.insert(key, layer.open(&order)?);
+        }
+        Ok(Self { layers })
+    }
+
+    fn open<'s>(&'s mut self, item: &'s PackEntry) -> Result<Box<dyn Read + 's>, PackError> {
+        let path = || item.entry.path.display();
+        Ok(match &item.content {
+            Content::None => match item.entry.kind {
+                Kind::File { size: 1.., .. } => return Err(PackError::Missing { path: path() }),
+                _ => Box::new(io::empty()),
+            },
+            Content::Bytes(bytes) => Box::new(bytes.as_ref()),
+            Content::File { root, path: file } => {
+                Box::new(root.open_file(file).map_err(|source| PackError::Open { path: path(), source })?)
+            }
+            Content::Layer { layer, path: file } => match self.layers.get_mut(&Arc::as_ptr(layer)) {
+                Some(contents) => contents.read(file)?,
+                None => return Err(PackError::Missing { path: path() }),
+            },
+        })
+    }
+
+    /// Makes the file as a reflink and checks the copy, which nobody else can change any more. `false`: not possible here.
+    fn clone_file(
+        &mut self,
+        item: &PackEntry,
+        member: &Member,
+        unpacker: &mut Unpacker<'_>,
+    ) -> Result<bool, PackError> {
+        let opened = |source| PackError::Open { path: item.entry.path.display(), source };
+        let original: File = match &item.content {
+            _ if !matches!(item.entry.kind, Kind::File { size: 4096.., .. }) => return Ok(false),
+            Content::File { root, path } => root.open_file(path).map_err(opened)?,
+            Content::Layer { layer, path } => match (&layer.tree, layer.carrier(path)) {
+                (Some(tree), Some(carrier)) => {
+                    let root = Root::open(tree).map_err(opened)?;
+                    root.open_file(&carrier.path).map_err(opened)?
+                }
+                _ => return Ok(false),
+            },
+            _ => return Ok(false),
+        };
+        let Some(copy) = unpacker.place_clone(member, &original)? else { return Ok(false) };
+        let mut reader = Checked::new(Box::new(copy));
+        io::copy(&mut reader, &mut io::sink()).map_err(opened)?;
+        reader.verdict(&item.entry)?;
+        Ok(true)
+    }
+}
+
+/// Hashes what passes.
+struct Checked<'a> {
+    inner: Box<dyn Read + 'a>,
+    hasher: Hasher,
+}
+
+impl<'a> Checked<'a> {
+    fn new(inner: Box<dyn Read + 'a>) -> Self {
+        Self { inner, hasher: Hasher::new() }
+    }
+
+    /// Whether what passed is what `entry` says, nothing being left.
+    fn verdict(mut self, entry: &Entry) -> Result<(), PackError> {
+        let Kind::File { digest, .. } = &entry.kind else { return Ok(()) };
+        let ended = matches!(self.inner.read(&mut [0]), Ok(0));
+        if ended && self.hasher.finish() == *digest {
+            return Ok(());
+        }
+        Err(PackError::Changed { path: entry.path.display() })
+    }
+}
+
+impl Read for Checked<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..n]);
+        Ok(n)
+    }
+}
+
+/// Writes entries and gathers the index of what was written.
+struct Packer<W> {
+    writer: TarWriter<HashingWriter<W>>,
+    index: Index,
+    clamp: Option<i64>,
+}
+
+impl<W: Write> Packer<W> {
+    fn new(out: W, clamp: Option<i64>) -> Self {
+        let out = HashingWriter { inner: out, hasher: Hasher::new() };
+        Self { writer: TarWriter::new(out, clamp), index: Index::default(), clamp }
+    }
+
+    fn add(&mut self, entry: &Entry, content: &mut dyn Read) -> Result<(), PackError> {
+        let mut checked = Checked::new(Box::new(content));
+        let changed = || PackError::Changed { path: entry.path.display() };
+        let offset = match self.writer.member(&Member::from(entry), &mut checked) {
+            Err(TarError::Size { .. }) => return Err(changed()),
+            other => other?,
+        };
+        checked.verdict(entry)?;
+        self.index.entries.push(Entry { offset, ..as_written(entry, self.clamp) });
+        Ok(())
+    }
+
+    fn mark(&mut self, dir: &LayerPath) -> Result<(), PackError> {
+        let mark = Member::mark(dir.clone(), Body::Opaque);
+        self.writer.member(&mark, &mut io::empty())?;
+        self.index.opaque.push(dir.clone());
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Packed, PackError> {
+        let writer = self.writer;
+        let size = writer.position() + 1024;
+        let out = writer.finish()?;
+        Ok(Packed { index: self.index, diff_id: DiffId(out.hasher.finish()), size })
+    }
+}
+
+/// The entry that a scan of the written tar will find.
+fn as_written(entry: &Entry, clamp: Option<i64>) -> Entry {
+    let mut written = Entry { mtime: written_mtime(entry.mtime, clamp), ..entry.clone() };
+    match entry.kind {
+        Kind::Symlink { .. } => written.mode = 0o777,
+        Kind::Whiteout => {
+            (written.mode, written.uid, written.gid) = (0, 0, 0);
+            written.mtime = crate::index::Mtime::default();
+            written.xattrs.clear();
+        }
+        _ => written.mode &= 0o7777,
+    }
+    written
+}
+
+/// Opaque marks still to be written; each comes right after its directory's entry.
+struct Marks<'a> {
+    opaque: &'a [LayerPath],
+}
+
+impl Marks<'_> {
+    /// Writes the marks of all directories that sort before `next`.
+    fn before<W: Write>(&mut self, next: &LayerPath, packer: &mut Packer<W>) -> Result<(), PackError> {
+        while let Some((dir, rest)) = self.opaque.split_first().filter(|(dir, _)| *dir < next) {
+            packer.mark(dir)?;
+            self.opaque = rest;
+        }
+        Ok(())
+    }
+
+    fn rest<W: Write>(&mut self, packer: &mut Packer<W>) -> Result<(), PackError> {
+        for dir in std::mem::take(&mut self.opaque) {
+            packer.mark(dir)?;
+        }
+        Ok(())
+    }
+}
+
+struct HashingWriter<W> {
+    inner: W,
+    hasher: Hasher,
+}
+
+impl<W: Write> Write for HashingWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+struct Repacker<W> {
+    packer: Packer<W>,
+    offsets: HashMap<LayerPath, u64>,
+}
+
+impl<W: Write> Sink for Repacker<W> {
+    fn member(&mut self, member: &Member, content: &mut dyn Read) -> io::Result<()> {
+        let offset = self.packer.writer.member(member, content).map_err(io::Error::other)?;
+        if let Some(offset) = offset {
+            self.offsets.insert(member.path.clone(), offset);
+        }
+        Ok(())
+    }
+}

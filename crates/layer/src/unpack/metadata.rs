@@ -1,0 +1,116 @@
+//! Owners, modes, attributes and times, in the order in which they do not undo each other: a change of owner clears set-id
+//! bits and capabilities, a mode may forbid to set attributes, everything changes the time.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsFd;
+
+use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::Owners;
+use super::place::Parent;
+use crate::index::Kind;
+use crate::path::LayerPath;
+use crate::tar::{Body, Member};
+use crate::tree;
+use crate::view::View;
+use crate::xattr;
+
+/// Directories and how they are to look in the end. Until then they are open to their owner, so that they can be filled.
+#[derive(Default)]
+pub(super) struct Directories(BTreeMap<LayerPath, Member>);
+
+impl Directories {
+    /// A directory that nobody described so far: as in `lower`, else 0755 root.
+    pub(super) fn imply(&mut self, path: LayerPath, lower: Option<&View>) {
+        let below = lower.and_then(|view| view.lookup(&path));
+        let member = match below {
+            Some(found) if found.entry.kind == Kind::Directory => Member::from(&*found.entry),
+            _ => Member::implicit_directory(path.clone()),
+        };
+        self.0.insert(path, member);
+    }
+
+    pub(super) fn describe(&mut self, member: &Member) {
+        self.0.insert(member.path.clone(), member.clone());
+    }
+
+    /// `path` is no directory any more.
+    pub(super) fn forget(&mut self, path: &LayerPath) {
+        self.0.remove(path);
+        let below = |at: &LayerPath| at.is_within(path);
+        while let Some((found, _)) = self.0.range(path.join([0])..).next().filter(|(at, _)| below(at)) {
+            let found = found.clone();
+            self.0.remove(&found);
+        }
+    }
+
+    /// Parents come after what they hold: their modes may forbid to go through.
+    pub(super) fn deepest_first(self) -> impl Iterator<Item = (LayerPath, Member)> {
+        self.0.into_iter().rev()
+    }
+}
+
+/// Sets everything on an open file or directory. `false`: an attribute is missing, since the caller may not set it.
+pub(super) fn set_by_handle(fd: impl AsFd, member: &Member, owners: Owners) -> io::Result<bool> {
+    if owners == Owners::Keep {
+        rustix::fs::fchown(&fd, Some(uid(member)), Some(gid(member)))?;
+    }
+    let complete =
+        set_xattrs(member, |name, value| rustix::fs::fsetxattr(&fd, name, value, XattrFlags::empty()))?;
+    rustix::fs::fchmod(&fd, Mode::from_raw_mode(member.mode))?;
+    rustix::fs::futimens(&fd, &times(member))?;
+    Ok(complete)
+}
+
+/// The same for what must not be opened: links, fifos, devices.
+pub(super) fn set_by_name(parent: &Parent, name: &[u8], member: &Member, owners: Owners) -> io::Result<bool> {
+    let link = matches!(member.body, Body::Symlink { .. });
+    if owners == Owners::Keep {
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::chownat(parent, name, Some(uid(member)), Some(gid(member)), flags)?;
+    }
+    if !link {
+        // Made a moment ago in a directory that nobody else writes to, so not a link.
+        rustix::fs::chmodat(parent, name, Mode::from_raw_mode(member.mode), AtFlags::empty())?;
+    }
+    let mut complete = true;
+    if !member.xattrs.is_empty() {
+        let path = tree::proc_path(parent.as_fd(), name)?;
+        complete =
+            set_xattrs(member, |name, value| rustix::fs::lsetxattr(&path, name, value, XattrFlags::empty()))?;
+    }
+    rustix::fs::utimensat(parent, name, &times(member), AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(complete)
+}
+
+fn set_xattrs(member: &Member, set: impl Fn(&[u8], &[u8]) -> rustix::io::Result<()>) -> io::Result<bool> {
+    let mut complete = true;
+    for (name, value) in &member.xattrs {
+        if !xattr::belongs_to_image(name) {
+            continue;
+        }
+        match set(name, value) {
+            Ok(()) => {}
+            Err(Errno::PERM | Errno::NOTSUP) => complete = false,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(complete)
+}
+
+fn uid(member: &Member) -> Uid {
+    Uid::from_raw(member.uid)
+}
+
+fn gid(member: &Member) -> Gid {
+    Gid::from_raw(member.gid)
+}
+
+fn times(member: &Member) -> Timestamps {
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: member.mtime.secs, tv_nsec: member.mtime.nanos.into() },
+    }
+}
