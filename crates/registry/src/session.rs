@@ -117,6 +117,9 @@ impl Session {
             Ok(true) => Ok(first),
             Ok(false) => match self.speaks(&second) {
                 Ok(true) => Ok(second),
+                Err(Failure::Unreachable { host, detail, permanent: true }) => {
+                    Err(Failure::Unreachable { host, detail, permanent: true })
+                }
                 // Neither is a registry by its looks; the request itself will tell more.
                 Ok(false) | Err(_) => Ok(first),
             },
@@ -172,20 +175,20 @@ impl Session {
     /// Makes a request once, that is, until it is not turned away for lack of authentication.
     pub(crate) fn send_once(&self, registry: &Registry, ask: &Ask<'_>) -> Result<Answer, Failure> {
         let mut header = self.keyring.header(&self.transport, &registry.name, ask.access)?;
-        let mut refusals = 0;
+        let mut refused = false;
         loop {
             let answer = self.follow(registry, ask, header.as_deref())?;
             if ask.fine.contains(&answer.status()) {
                 return Ok(answer);
             }
             let ours = Site::of(&answer.url) == Site::of(&registry.base);
-            if answer.status() == 401 && ours && refusals < 2 {
+            if answer.status() == 401 && ours && !refused {
                 self.keyring.challenged(&registry.name, &answer, header.as_deref());
                 let next = self.keyring.header(&self.transport, &registry.name, ask.access)?;
                 if next.is_some() && next != header {
                     answer.drain();
                     header = next;
-                    refusals += 1;
+                    refused = true;
                     continue;
                 }
             }

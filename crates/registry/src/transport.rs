@@ -159,14 +159,16 @@ impl Transport {
 /// Puts a library error into our words. Its own never hold headers or query strings, except for a few variants that
 /// repeat an address, which are not passed on.
 fn explain(site: &Site, error: &ureq::Error) -> Failure {
+    // A handshake can fail for passing reasons, but a certificate stays what it is.
+    let tls = |text: String| (format!("TLS: {text}"), text.contains("certificate"));
     let (detail, permanent) = match error {
         ureq::Error::Timeout(what) => (format!("timed out ({what})"), false),
         ureq::Error::HostNotFound => ("no such host".to_owned(), false),
         ureq::Error::ConnectProxyFailed(_) => ("the proxy refuses the connection".to_owned(), false),
         ureq::Error::BadUri(_) | ureq::Error::InvalidProxyUrl => ("bad address".to_owned(), true),
-        ureq::Error::Rustls(e) => (format!("TLS: {e}"), true),
+        ureq::Error::Rustls(e) => tls(e.to_string()),
         // rustls hands certificate errors through the I/O layer during the handshake.
-        ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => (format!("TLS: {e}"), true),
+        ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => tls(e.to_string()),
         other => (other.to_string(), false),
     };
     Failure::Unreachable { host: site.authority.clone(), detail, permanent }
