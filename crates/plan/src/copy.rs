@@ -36,12 +36,8 @@ pub(crate) fn copy(copy: &Copy, add: bool, turn: &mut Turn<'_>) -> Option<Outcom
         unpack: copy.unpack,
         keep_git_dir: copy.keep_git_dir.unwrap_or(false),
     };
-    let sources: Vec<Option<CopySource>> = copy
-        .sources
-        .iter()
-        .zip(texts)
-        .map(|(word, text)| one_source(word, text, copy, &mut op, turn))
-        .collect();
+    let sources: Vec<Option<CopySource>> =
+        copy.sources.iter().zip(texts).map(|(word, text)| one_source(word, text, copy, &op, turn)).collect();
     op.sources = sources.into_iter().chain(inline).collect::<Option<_>>()?;
     check_checksum(copy, &op, turn)?;
     Outcome::layer(line, Op::Copy(Box::new(op)))
@@ -94,7 +90,7 @@ fn one_source(
     word: &Word,
     text: String,
     copy: &Copy,
-    op: &mut CopyOp,
+    op: &CopyOp,
     turn: &mut Turn<'_>,
 ) -> Option<CopySource> {
     let kind = match source::classify(&text) {
@@ -105,7 +101,7 @@ fn one_source(
         Source::Path => Some(CopySource::Path { pattern: text, span: word.span }),
         Source::Http(_) if op.add => Some(CopySource::Http { url: text, span: word.span }),
         Source::Git(git) if op.add => {
-            merge_git(word, &git, copy, op, turn)?;
+            check_git(word, &git, copy, op, turn)?;
             Some(CopySource::Git { url: text, span: word.span })
         }
         Source::Http(_) => refuse(word, &text, "a URL", turn),
@@ -120,21 +116,17 @@ fn refuse<T>(word: &Word, text: &str, what: &str, turn: &mut Turn<'_>) -> Option
 }
 
 /// What the query of a git source and the flags of the instruction both say must agree.
-fn merge_git(word: &Word, git: &GitSource, copy: &Copy, op: &mut CopyOp, turn: &mut Turn<'_>) -> Option<()> {
-    if let Some(keep) = git.keep_git_dir {
-        if copy.keep_git_dir.is_some_and(|flag| flag != keep) {
-            return turn.error(word.span, "`keep-git-dir` of the source contradicts `--keep-git-dir`");
-        }
-        op.keep_git_dir = keep;
+fn check_git(word: &Word, git: &GitSource, copy: &Copy, op: &CopyOp, turn: &mut Turn<'_>) -> Option<()> {
+    let disagree = |flag: Option<bool>, query: Option<bool>| flag.zip(query).is_some_and(|(a, b)| a != b);
+    if disagree(copy.keep_git_dir, git.keep_git_dir) {
+        return turn.error(word.span, "`keep-git-dir` of the source contradicts `--keep-git-dir`");
     }
-    if let Some(checksum) = &git.checksum {
-        if op.checksum.as_ref().is_some_and(|flag| flag != checksum) {
-            return turn
-                .error(word.span, format!("checksum `{checksum}` of the source contradicts `--checksum`"));
+    match (&op.checksum, &git.checksum) {
+        (Some(flag), Some(query)) if flag != query => {
+            turn.error(word.span, format!("checksum `{query}` of the source contradicts `--checksum={flag}`"))
         }
-        op.checksum = Some(checksum.clone());
+        _ => Some(()),
     }
-    Some(())
 }
 
 fn check_checksum(copy: &Copy, op: &CopyOp, turn: &mut Turn<'_>) -> Option<()> {

@@ -279,7 +279,7 @@ pub struct CopyOp {
     pub checksum: Option<String>,
     /// `--unpack`
     pub unpack: Option<bool>,
-    /// `--keep-git-dir`
+    /// `--keep-git-dir`, for git sources whose URL does not say otherwise.
     pub keep_git_dir: bool,
 }
 

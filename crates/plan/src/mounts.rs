@@ -41,7 +41,9 @@ fn mount(flag: &MountFlag, options: Options, socket: usize, turn: &mut Turn<'_>)
         (written, _) => go::absolute(&directory, &written.unwrap_or_default()),
     };
     if target == "/" {
-        return turn.error(flag.span, "a mount cannot take the place of `/`, give it another target");
+        turn.notes.error(flag.span, "a mount cannot take the place of `/`");
+        turn.notes.help("give it another target (`target=/path`)".to_owned());
+        return None;
     }
     Some(RunMount { target, span: flag.span, kind })
 }

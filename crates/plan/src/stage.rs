@@ -59,7 +59,7 @@ impl<'g> StageBuilder<'g> {
 
     fn step(&mut self, instruction: &Instruction) -> Option<Step> {
         let escape = self.site.graph.file.directives.escape;
-        let before = self.state.clone();
+        let before = self.state.variables.clone();
         let mut turn = Turn { site: self.site, state: &mut self.state, notes: Notes::default() };
         let outcome = interpret(instruction, &mut turn);
         let Notes { seen, diagnostics } = turn.notes;
@@ -69,7 +69,7 @@ impl<'g> StageBuilder<'g> {
             (Kind::Run(command), Some(Op::Run(op))) => {
                 run::shown(&instruction.text, command, &op.mounts, &self.state.variables, escape)
             }
-            (_, Some(_)) => Expander::new(&before.variables, escape).shown(&instruction.text),
+            (_, Some(_)) => Expander::new(&before, escape).shown(&instruction.text),
             (_, None) => instruction.text.clone(),
         };
         let in_history = !matches!(instruction.kind, Kind::Onbuild(..));

@@ -34,8 +34,10 @@ impl Notes {
         }
     }
 
-    /// The errors, and the rest.
-    pub(crate) fn split(self) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
+    /// The errors, and the rest; both in the order of the text. A trigger that several stages run says it once.
+    pub(crate) fn split(mut self) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
+        self.diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
+        self.diagnostics.dedup();
         self.diagnostics.into_iter().partition(|d| d.severity == Severity::Error)
     }
 }
