@@ -30,10 +30,10 @@ pub struct ImageConfig {
     #[serde(default)]
     pub os: String,
     /// What a runtime uses.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_default")]
     pub config: RunConfig,
     /// The layers.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_default")]
     pub rootfs: RootFs,
     /// How the image came about.
     #[serde(default, deserialize_with = "null_default")]
@@ -184,4 +184,34 @@ where
     T: Default + Deserialize<'de>,
 {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_that_kiln_does_not_know_survive() {
+        let text = r#"{"architecture":"amd64","os":"linux","os.version":"10","container":"abc",
+            "config":{"Env":null,"ArgsEscaped":true,"Cmd":["sh"],"Entrypoint":[],"OnBuild":null,
+                "Healthcheck":{"Test":["NONE"],"Interval":5},"StopTimeout":3},
+            "rootfs":{"type":"layers","diff_ids":null},"history":null}"#;
+        let config: ImageConfig = serde_json::from_str(text).unwrap();
+        let written = serde_json::to_value(&config).unwrap();
+        assert_eq!(written["os.version"], "10");
+        assert_eq!(written["container"], "abc");
+        assert_eq!(written["config"]["ArgsEscaped"], true);
+        assert_eq!(written["config"]["StopTimeout"], 3);
+        assert_eq!(written["config"]["Healthcheck"]["Interval"], 5);
+        assert_eq!(written["config"]["Entrypoint"], serde_json::json!([]));
+        assert_eq!(serde_json::from_value::<ImageConfig>(written).unwrap(), config);
+    }
+
+    #[test]
+    fn the_oldest_images_have_nulls_and_gaps() {
+        for text in ["{}", r#"{"config":null,"rootfs":null,"history":null,"created":null}"#] {
+            let config: ImageConfig = serde_json::from_str(text).unwrap();
+            assert_eq!(config, ImageConfig::default(), "{text}");
+        }
+    }
 }

@@ -281,3 +281,103 @@ fn malformed(what: &str, detail: impl ToString) -> SourceErrorKind {
 fn null_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(platform: &str) -> Descriptor {
+        let mut descriptor = Descriptor::of(media_type::OCI_MANIFEST, platform.as_bytes());
+        let mut parts = platform.split('/').map(str::to_owned);
+        descriptor.platform = (!platform.is_empty()).then(|| Platform {
+            os: parts.next().unwrap(),
+            architecture: parts.next().unwrap(),
+            variant: parts.next(),
+        });
+        descriptor
+    }
+
+    #[test]
+    fn selection() {
+        let table: &[(&[&str], &str, Option<usize>)] = &[
+            (&["linux/arm64", "linux/amd64"], "linux/amd64", Some(1)),
+            (&["linux/arm64/v8"], "linux/arm64", Some(0)),
+            (&["linux/amd64", "linux/amd64/v3"], "linux/amd64/v3", Some(1)),
+            (&["linux/amd64", "linux/amd64/v2"], "linux/amd64/v3", Some(1)),
+            (&["linux/amd64"], "linux/amd64/v3", Some(0)),
+            (&["linux/amd64/v3", "linux/amd64"], "linux/amd64", Some(1)),
+            (&["linux/arm/v5", "linux/arm/v6"], "linux/arm/v7", Some(1)),
+            (&["linux/arm/v7"], "linux/arm/v6", None),
+            (&["linux/arm"], "linux/arm/v7", Some(0)),
+            (&["windows/amd64"], "linux/amd64", None),
+            (&["unknown/unknown"], "linux/amd64", None),
+            (&[""], "linux/amd64", Some(0)),
+            (&["", "linux/arm64"], "linux/amd64", None),
+            (&["", "unknown/unknown"], "linux/amd64", Some(0)),
+            (&[], "linux/amd64", None),
+        ];
+        for (entries, wanted, expected) in table {
+            let index = Index::new(Flavour::Oci, entries.iter().map(|p| entry(p)).collect());
+            let got = index.select(&wanted.parse().unwrap());
+            let expected = expected.map(|i| &index.manifests[i]);
+            assert_eq!(got.as_ref().ok(), expected.as_ref(), "{wanted} of {entries:?}");
+        }
+    }
+
+    #[test]
+    fn an_attestation_is_never_chosen_even_with_a_platform() {
+        let mut attestation = entry("linux/amd64");
+        attestation.annotations.insert("vnd.docker.reference.type".into(), "attestation-manifest".into());
+        let index = Index::new(Flavour::Oci, vec![attestation, entry("linux/amd64")]);
+        let wanted = "linux/amd64".parse().unwrap();
+        assert_eq!(index.select(&wanted).unwrap(), &index.manifests[1]);
+    }
+
+    #[test]
+    fn documents_are_told_apart_and_ambiguous_ones_refused() {
+        let sha = Digest::of(b"");
+        let config = format!(r#""config":{{"mediaType":"x","digest":"{sha}","size":0}}"#);
+        let manifest = format!(r#"{{"schemaVersion":2,{config},"layers":null}}"#);
+        assert!(matches!(Document::parse(manifest.as_bytes()), Ok(Document::Manifest(_))));
+        let index = br#"{"schemaVersion":2,"manifests":[],"annotations":null}"#;
+        assert!(matches!(Document::parse(index), Ok(Document::Index(_))));
+        let refused = [
+            (r#"{"schemaVersion":2,"manifests":[],"layers":[]}"#.to_owned(), "as well as"),
+            (
+                format!(r#"{{"schemaVersion":2,"mediaType":"{}",{config}}}"#, media_type::OCI_INDEX),
+                "has layers",
+            ),
+            (
+                format!(
+                    r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[]}}"#,
+                    media_type::DOCKER_MANIFEST
+                ),
+                "has manifests",
+            ),
+            (
+                format!(r#"{{"schemaVersion":2,"mediaType":"{}"}}"#, media_type::OCI_MANIFEST),
+                "neither config",
+            ),
+            (r#"{"schemaVersion":1,"fsLayers":[]}"#.to_owned(), "schema version 1"),
+            (r#"{"schemaVersion":2,"layers":[]}"#.to_owned(), "config"),
+            ("not json".to_owned(), "not a valid"),
+        ];
+        for (text, reason) in refused {
+            let error = Document::parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_stable() {
+        let mut manifest =
+            Manifest::new(Flavour::Docker, Descriptor::of("c", b"c"), vec![Descriptor::of("l", b"l")]);
+        for key in ["z", "a", "m"] {
+            manifest.annotations.insert(key.to_owned(), String::new());
+        }
+        let text = String::from_utf8(manifest.to_bytes()).unwrap();
+        assert!(text.starts_with(r#"{"schemaVersion":2,"mediaType":"application/vnd.docker"#), "{text}");
+        assert!(text.ends_with(r#""annotations":{"a":"","m":"","z":""}}"#), "{text}");
+        assert_eq!(Manifest::parse(text.as_bytes()).unwrap(), manifest);
+    }
+}

@@ -31,7 +31,7 @@ pub struct BadPlatform {
 impl Platform {
     /// The platform that this program runs on.
     pub fn host() -> Self {
-        Self::normalised("linux", std::env::consts::ARCH, None)
+        Self::normalised("linux", host_architecture(), None)
     }
 
     /// `os/architecture/variant` in containerd's normal form.
@@ -109,10 +109,64 @@ impl FromStr for Platform {
             return Err(bad());
         }
         match parts[..] {
-            ["linux"] => Ok(Self::normalised("linux", std::env::consts::ARCH, None)),
+            ["linux"] => Ok(Self::normalised("linux", host_architecture(), None)),
             [os, architecture] => Ok(Self::normalised(os, architecture, None)),
             [os, architecture, variant] => Ok(Self::normalised(os, architecture, Some(variant))),
             _ => Err(bad()),
         }
+    }
+}
+
+/// Rust's name of the processor as Go has it, where `normalised` would not know.
+fn host_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+        "powerpc64" => "ppc64",
+        "loongarch64" => "loong64",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn normal_forms() {
+        let table = [
+            ("linux/x86_64", "linux/amd64"),
+            ("Linux/AMD64", "linux/amd64"),
+            ("linux/amd64/v1", "linux/amd64"),
+            ("linux/amd64/v3", "linux/amd64/v3"),
+            ("linux/aarch64", "linux/arm64"),
+            ("linux/arm64/v8", "linux/arm64"),
+            ("linux/arm", "linux/arm/v7"),
+            ("linux/armhf", "linux/arm/v7"),
+            ("linux/armel", "linux/arm/v6"),
+            ("linux/arm/6", "linux/arm/v6"),
+            ("linux/i386", "linux/386"),
+            ("macos/arm64", "darwin/arm64"),
+            ("linux/s390x", "linux/s390x"),
+        ];
+        for (text, normal) in table {
+            let platform: Platform = text.parse().unwrap();
+            assert_eq!(platform.to_string(), normal, "{text}");
+            assert_eq!(platform.normal(), platform, "{text}");
+            assert_eq!(normal.parse(), Ok(platform), "{text}");
+        }
+        assert_eq!("linux".parse(), Ok(Platform::host()));
+        for bad in ["", "/", "linux/", "/amd64", "a/b/c/d", "linux/amd 64", "solaris", "linux/ä"] {
+            assert!(bad.parse::<Platform>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn fallbacks_go_down_only() {
+        let fallbacks = |text: &str| -> Vec<String> {
+            text.parse::<Platform>().unwrap().fallbacks().iter().map(Platform::to_string).collect()
+        };
+        assert_eq!(fallbacks("linux/arm/v7"), ["linux/arm/v6", "linux/arm/v5"]);
+        assert_eq!(fallbacks("linux/amd64/v3"), ["linux/amd64/v2", "linux/amd64"]);
+        assert_eq!(fallbacks("linux/amd64"), [""; 0]);
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn write(
             Member::Directory => tar.header(&path, 0o755, tar::EntryType::Directory, 0),
             Member::Bytes(bytes) => tar.bytes(&path, &bytes),
             Member::Blob(blob) => {
-                let file = export.open(&blob)?;
+                let file = export.store.open_sized(&blob)?;
                 tar.blob(&path, &file, blob.size)
             }
         }

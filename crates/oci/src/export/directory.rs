@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Export, ExportError};
 use crate::descriptor::Descriptor;
-use crate::error::at;
+use crate::error::{StoreError, at};
 use crate::layout::Layout;
 
 /// How blobs get into a directory.
@@ -106,7 +106,7 @@ fn place(
     layout: &Layout,
     placement: Placement,
 ) -> Result<(), ExportError> {
-    let mut source = export.open(blob)?;
+    let mut source = export.store.open_sized(blob)?;
     let path = layout.blobs().path_of(&blob.digest);
     let mut file = tempfile::Builder::new()
         .prefix(".blob-")
@@ -119,8 +119,8 @@ fn place(
         }
         let copied = io::copy(source.file_mut(), file.as_file_mut()).map_err(at(file.path()))?;
         if copied != blob.size {
-            let path = source.path().to_path_buf();
-            return Err(ExportError::Size { path, expected: blob.size, got: copied });
+            let (expected, got) = (format!("{} bytes", blob.size), format!("{copied} bytes"));
+            return Err(StoreError::Damaged { path: source.path().to_path_buf(), expected, got }.into());
         }
         file.as_file_mut().flush()?;
     }

@@ -41,16 +41,6 @@ pub enum ExportError {
     /// The store cannot give something, or the destination cannot be written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A blob of the image has another size than its descriptor says.
-    #[error("{}: expected {expected} bytes, got {got} (remove the file, and the next build makes or fetches it again)", path.display())]
-    Size {
-        /// The blob's file.
-        path: PathBuf,
-        /// Size promised.
-        expected: u64,
-        /// Size found.
-        got: u64,
-    },
     /// The directory has something else in it.
     #[error("{}: the directory is not empty and not an OCI image layout", path.display())]
     Occupied {
@@ -102,20 +92,6 @@ impl Export<'_> {
 
     fn entry_names(&self) -> Vec<EntryName> {
         self.names.iter().map(EntryName::exported).collect()
-    }
-
-    /// Opens a blob and makes sure of its size.
-    fn open(&self, blob: &Descriptor) -> Result<fs_err::File, ExportError> {
-        let file = self.store.open_blob(&blob.digest)?;
-        let got = file.metadata()?.len();
-        if got != blob.size {
-            return Err(ExportError::Size {
-                path: self.store.path_of(&blob.digest),
-                expected: blob.size,
-                got,
-            });
-        }
-        Ok(file)
     }
 }
 

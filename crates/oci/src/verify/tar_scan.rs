@@ -245,7 +245,8 @@ fn checksum_holds(block: &[u8; BLOCK]) -> bool {
 fn number(field: &[u8]) -> Option<u64> {
     if field[0] & 0x80 != 0 {
         let (head, tail) = field.split_at(field.len() - 8);
-        let fits = head[0] == 0x80 && head[1..].iter().all(|b| *b == 0) && tail[0] & 0x80 == 0;
+        let zeros = head.iter().skip(1).all(|b| *b == 0);
+        let fits = head.first() == Some(&0x80) && zeros && tail[0] & 0x80 == 0;
         return fits.then(|| tail.iter().fold(0, |n, b| n << 8 | u64::from(*b)));
     }
     let digits = std::str::from_utf8(text(field)).ok()?.trim_matches(' ');
@@ -267,5 +268,128 @@ fn ustar_path(block: &[u8; BLOCK]) -> Vec<u8> {
         [prefix, b"/", name].concat()
     } else {
         name.to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn scan(bytes: &[u8]) -> Result<Vec<TarEntry>, String> {
+        let mut scan = TarScan::new(bytes, None);
+        let mut entries = Vec::new();
+        loop {
+            match scan.next() {
+                Ok(Some(entry)) => entries.push(entry),
+                Ok(None) => return Ok(entries),
+                Err(error) => return Err(format!("{error:?}")),
+            }
+        }
+    }
+
+    fn header(path: &str, kind: u8, size: &[u8; 12]) -> [u8; BLOCK] {
+        let mut header = tar::Header::new_ustar();
+        header.set_path(path).unwrap();
+        header.set_entry_type(tar::EntryType::new(kind));
+        header.as_mut_bytes()[124..136].copy_from_slice(size);
+        header.set_cksum();
+        *header.as_bytes()
+    }
+
+    fn with_end(blocks: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = blocks.concat();
+        bytes.resize(bytes.len().next_multiple_of(BLOCK) + 2 * BLOCK, 0);
+        bytes
+    }
+
+    #[test]
+    fn sizes_of_every_notation() {
+        let table: &[(&[u8; 12], Option<u64>)] = &[
+            (b"00000000003\0", Some(3)),
+            (b"         3 \0", Some(3)),
+            (b"\0\0\0\0\0\0\0\0\0\0\0\0", Some(0)),
+            (b"\x80\0\0\0\0\0\0\0\0\0\0\x03", Some(3)),
+            (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", None),
+            (b"00000000009\0", None),
+        ];
+        for (field, size) in table {
+            let got = scan(&with_end(&[&header("f", b'0', field), b"abc"]));
+            match size {
+                Some(0) => assert!(got.is_err(), "the contents are taken for a header"),
+                Some(size) => assert_eq!(got.unwrap()[0].size, *size),
+                None => assert!(got.unwrap_err().contains("Number")),
+            }
+        }
+    }
+
+    #[test]
+    fn a_size_in_a_pax_record_counts() {
+        let record = b"10 size=3\n";
+        let pax = header("x", b'x', b"00000000012\0");
+        let mut padded = record.to_vec();
+        padded.resize(BLOCK, 0);
+        let file = header("f", b'0', b"00000000000\0");
+        let entries = scan(&with_end(&[&pax, &padded, &file, b"abc"])).unwrap();
+        assert_eq!((entries.len(), entries[0].size, entries[0].offset), (1, 3, 3 * BLOCK as u64));
+    }
+
+    #[test]
+    fn links_have_no_data_whatever_they_say() {
+        let link = header("l", b'1', b"00000000777\0");
+        let file = header("f", b'0', b"00000000000\0");
+        assert_eq!(scan(&with_end(&[&link, &file])).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn an_endless_extension_is_refused_before_it_is_read() {
+        for kind in [b'x', b'L', b'K'] {
+            let bytes = with_end(&[&header("x", kind, b"77777777777\0")]);
+            assert!(scan(&bytes).unwrap_err().contains("Extension"));
+        }
+    }
+
+    #[test]
+    fn bad_pax_records() {
+        for record in ["x", "5 a=b\n", "99 a=b\n", "0 a=b\n", "4 ab\n", "6 a=bc", "-6 a=b\n", "9 size=x\n"] {
+            let size = format!("{:011o}\0", record.len());
+            let size: &[u8; 12] = size.as_bytes().try_into().unwrap();
+            let bytes = with_end(&[&header("x", b'x', size), record.as_bytes()]);
+            assert!(scan(&bytes).is_err(), "{record:?}");
+        }
+    }
+
+    #[test]
+    fn sparse_headers_go_on_in_further_blocks() {
+        let mut sparse = tar::Header::new_gnu();
+        sparse.set_path("s").unwrap();
+        sparse.set_entry_type(tar::EntryType::GNUSparse);
+        sparse.set_size(3);
+        sparse.as_mut_bytes()[482] = 1;
+        sparse.set_cksum();
+        let mut more = [0; BLOCK];
+        more[504] = 1;
+        let file = header("f", b'0', b"00000000000\0");
+        let mut data = b"abc".to_vec();
+        data.resize(BLOCK, 0);
+        let bytes = with_end(&[sparse.as_bytes(), &more, &[0; BLOCK], &data, &file]);
+        let paths: Vec<_> = scan(&bytes).unwrap().into_iter().map(|e| e.path).collect();
+        assert_eq!(paths, [b"s", b"f"]);
+    }
+
+    proptest! {
+        /// Headers with right checksums but wild fields neither panic nor loop.
+        #[test]
+        fn nothing_panics(edits in prop::collection::vec((0..512_usize, any::<u8>()), 0..12), tail in prop::collection::vec(any::<u8>(), 0..2000)) {
+            let mut block = header("f", b'x', b"00000000010\0");
+            edits.iter().for_each(|(at, byte)| block[*at] = *byte);
+            let unsummed = scan(&[&block[..], &tail].concat());
+            drop(unsummed);
+            block[148..156].fill(b' ');
+            let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();
+            block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            let summed = scan(&[&block[..], &tail].concat());
+            drop(summed);
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use kiln_oci::compose::{ComposeOptions, compose};
+use kiln_oci::error::StoreError;
 use kiln_oci::export::{ArchiveSink, Export, ExportError, Placement};
 use kiln_oci::inspect::inspect;
 use kiln_oci::layout::Layout;
@@ -109,9 +110,9 @@ fn a_missing_or_short_blob_leaves_no_directory() {
     let export = Export { store: &scratch.store, root: &image.root, names: &[] };
     fs_err::write(scratch.store.path_of(&layer), b"torn").unwrap();
     let error = export.oci_directory(&scratch.path("out"), Placement::Share).unwrap_err();
-    assert!(matches!(error, ExportError::Size { .. }), "{error}");
+    assert!(matches!(error, ExportError::Store(StoreError::Damaged { .. })), "{error}");
     let error = export.oci_archive(ArchiveSink::Writer(&mut Vec::new())).unwrap_err();
-    assert!(matches!(error, ExportError::Size { .. }), "{error}");
+    assert!(matches!(error, ExportError::Store(StoreError::Damaged { .. })), "{error}");
     fs_err::remove_file(scratch.store.path_of(&layer)).unwrap();
     assert!(export.oci_directory(&scratch.path("out"), Placement::Share).is_err());
     let mut names: Vec<_> =
@@ -192,7 +193,7 @@ fn archives_are_read_by_others() {
         clean(&oci, 1);
         clean(&docker, 2);
         let config = image.configs[0].digest.to_string();
-        let as_docker = vec![format!("docker-archive:{}:app:1", docker.display())];
+        let as_docker = [format!("docker-archive:{}:app:1", docker.display())];
         let as_oci = [&oci, &docker].map(|path| format!("oci-archive:{}:1", path.display()));
         // containers/image looks in an `index.json` only for OCI's media types.
         let extra = if flavour == Flavour::Oci { &as_oci[..] } else { &[] };

@@ -103,11 +103,8 @@ fn damage_is_noticed() {
     let got = source.resolve(&reference("x"), &platform("linux/amd64")).unwrap();
     let layer = &got.layers[0];
     let path = scratch.store.path_of(&layer.digest);
-    let mut bytes = fs_err::read(&path).unwrap();
-    bytes[0] ^= 1;
-    fs_err::write(&path, bytes).unwrap();
-    let mut stream = source.open_blob(&got, layer).unwrap();
-    assert!(stream.read_to_end(&mut Vec::new()).is_err());
+    fs_err::write(&path, b"torn").unwrap();
+    assert!(source.open_blob(&got, layer).is_err());
     fs_err::remove_file(&path).unwrap();
     assert!(source.open_blob(&got, layer).is_err());
     fs_err::write(scratch.store.path_of(&image.configs[0].digest), b"{}").unwrap();
