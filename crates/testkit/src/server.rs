@@ -244,6 +244,8 @@ fn layer() -> Vec<u8> {
     let mut header = tar::Header::new_ustar();
     header.set_size(content.len() as u64);
     header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
     header.set_mtime(1_600_000_000);
     builder.append_data(&mut header, path, content.as_bytes()).expect("memory takes it");
     builder.into_inner().expect("memory takes it")

@@ -119,9 +119,12 @@ mod tests {
         File { krate: "x".into(), path, text: code.into(), code: code.into() }
     }
 
+    /// Files with their code, and the circles among them.
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+
     #[test]
     fn finds_circles() {
-        let cases: [(&[(&str, &str)], &[&str]); 6] = [
+        let cases: [Case<'_>; 6] = [
             (&[("a.rs", "use crate::b::B;"), ("b.rs", "fn f() {}")], &[]),
             (&[("a.rs", "use crate::b::B;"), ("b.rs", "fn f(x: crate::a::A) {}")], &["a -> b -> a"]),
             (

@@ -1,1 +1,14 @@
+//! kiln from outside: the finished binary, as root and as ordinary users, on real input, judged by other people's tools.
+//! `testdata/test.sh` prepares the machine and runs this. One module a subject.
 
+mod determinism;
+mod files_only;
+mod interrupt;
+mod judges;
+mod ladder;
+mod mistakes;
+mod outputs;
+mod real;
+mod registries;
+mod secrets;
+mod store;
