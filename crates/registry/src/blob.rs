@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use kiln_oci::descriptor::Descriptor;
+use kiln_oci::reference::Reference;
 use kiln_oci::source::SourceError;
 use ureq::http::Method;
 
@@ -26,8 +27,8 @@ pub(crate) struct BlobReader {
     registry: Arc<Registry>,
     access: Access,
     blob: Descriptor,
-    /// As the user would write the image, for errors.
-    reference: String,
+    /// The image, for errors.
+    reference: Reference,
     at: u64,
     body: Option<Box<dyn Read + Send>>,
     url: String,
@@ -41,16 +42,15 @@ impl BlobReader {
     pub(crate) fn open(
         session: Arc<Session>,
         registry: Arc<Registry>,
-        repository: &str,
+        reference: &Reference,
         blob: &Descriptor,
-        reference: String,
     ) -> Result<Self, Failure> {
         let mut reader = Self {
             session,
             registry,
-            access: Access::pull(repository),
+            access: Access::pull(&reference.repository),
             blob: blob.clone(),
-            reference,
+            reference: reference.clone(),
             at: 0,
             body: None,
             url: String::new(),

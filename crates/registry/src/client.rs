@@ -63,7 +63,7 @@ impl Client {
         let open = || -> Result<BlobReader, Failure> {
             let registry = self.session.registry(&reference.registry)?;
             let session = Arc::clone(&self.session);
-            BlobReader::open(session, registry, &reference.repository, blob, reference.to_string())
+            BlobReader::open(session, registry, reference, blob)
         };
         open().map(|reader| Box::new(reader) as _).map_err(|failure| failure.into_source(reference))
     }
@@ -84,7 +84,7 @@ impl Client {
 impl ImageSource for Client {
     fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, SourceError> {
         pull::resolve(&self.session, reference, platform)
-            .map_err(|kind| SourceError { reference: reference.to_string(), kind })
+            .map_err(|kind| SourceError { reference: reference.familiar(), kind })
     }
 
     fn open_blob(

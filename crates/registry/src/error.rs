@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use kiln_oci::reference::Reference;
 use kiln_oci::source::{SourceError, SourceErrorKind};
 
 /// One entry of the error document that registries send (distribution specification, "Error Codes").
@@ -136,6 +137,10 @@ impl Failure {
             Self::Unreachable { permanent: false, .. } => Some(None),
             Self::RateLimited { wait, .. } => Some(*wait),
             Self::Status { status: 408 | 500 | 502..=504, wait, .. } => Some(*wait),
+            // The registry lost an upload session (a restart, another node): a new one may do.
+            Self::Status { errors, .. } if errors.iter().any(|e| e.code == "BLOB_UPLOAD_UNKNOWN") => {
+                Some(None)
+            }
             _ => None,
         }
     }
@@ -163,8 +168,8 @@ impl Failure {
     }
 
     /// The same, as an image source says it of `reference`.
-    pub(crate) fn into_source(self, reference: &impl fmt::Display) -> SourceError {
-        SourceError { reference: reference.to_string(), kind: self.into_kind() }
+    pub(crate) fn into_source(self, reference: &Reference) -> SourceError {
+        SourceError { reference: reference.familiar(), kind: self.into_kind() }
     }
 }
 

@@ -24,9 +24,12 @@ pub(crate) fn get(name: &str, server: &str) -> Result<Option<Credential>, String
     if name.contains('/') {
         return Err(format!("{program:?} is not the name of a credential helper"));
     }
+    ask(&program, Command::new(&program).arg("get"), server)
+}
+
+fn ask(program: &str, command: &mut Command, server: &str) -> Result<Option<Credential>, String> {
     let failed = |e: std::io::Error| format!("{program}: {e}");
-    let mut child = Command::new(&program)
-        .arg("get")
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -55,4 +58,29 @@ pub(crate) fn get(name: &str, server: &str) -> Result<Option<Credential>, String
         _ if answer.secret.is_empty() => None,
         _ => Some(Credential::Basic { user: answer.username, secret: answer.secret }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(script: &str, want: Result<Option<Credential>, &str>) {
+        let got = ask("helper", Command::new("sh").args(["-c", script]), "quay.io");
+        assert!(got == want.map_err(str::to_owned), "{script}: {got:?}");
+    }
+
+    #[test]
+    fn helpers_answer_in_their_ways() {
+        let basic = Credential::Basic { user: "u".to_owned(), secret: "quay.io".to_owned() };
+        check(
+            r#"read -r server; echo "{\"ServerURL\":\"x\",\"Username\":\"u\",\"Secret\":\"$server\"}""#,
+            Ok(Some(basic)),
+        );
+        let token = r#"echo '{"Username":"<token>","Secret":"t"}'"#;
+        check(token, Ok(Some(Credential::Identity("t".to_owned()))));
+        check("echo credentials not found in native keychain; exit 1", Ok(None));
+        check("exec <&-; echo locked >&2; exit 1", Err("helper: locked"));
+        check("echo s3cret", Err("helper: its answer is not a credential"));
+        assert!(get("../evil", "quay.io").is_err());
+    }
 }

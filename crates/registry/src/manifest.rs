@@ -60,6 +60,16 @@ struct Raw {
     manifests: Option<serde_json::Value>,
 }
 
+/// The media type that a document calls itself, else the `declared` one. Nothing else about it is looked at.
+pub(crate) fn media_type(declared: &str, bytes: &[u8]) -> String {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Named {
+        media_type: String,
+    }
+    serde_json::from_slice(bytes).map_or_else(|_| declared.to_owned(), |named: Named| named.media_type)
+}
+
 /// Reads a manifest or index. `declared` is the media type that came with it (`Content-Type` or a descriptor's); the
 /// result's media type is the document's own, where it has one. A document that is both is refused, since clients
 /// would disagree on what it is (OCI image spec, manifest.md and CVE-2021-41190).

@@ -58,7 +58,7 @@ impl<'a> Repository<'a> {
     }
 
     /// Fetches a manifest or index by what `name` says: a tag, or a digest, which it then must have.
-    fn fetch(&self, name: &str, expected: Option<&Digest>) -> Result<(RawManifest, Document), Failure> {
+    fn fetch(&self, name: &str, expected: Option<&Digest>) -> Result<RawManifest, Failure> {
         let ask = Ask {
             method: Method::GET,
             url: self.url(&format!("manifests/{name}")),
@@ -74,8 +74,7 @@ impl<'a> Repository<'a> {
         if let Some(expected) = expected.or(named.as_ref()).filter(|expected| **expected != digest) {
             return Err(mismatch(what, expected, &digest));
         }
-        let (media_type, document) = manifest::read(&what, &declared, &bytes)?;
-        Ok((RawManifest { media_type, digest, bytes }, document))
+        Ok(RawManifest { media_type: manifest::media_type(&declared, &bytes), digest, bytes })
     }
 
     /// The digest that a tag has now, from the headers alone where the registry names it there.
@@ -90,7 +89,7 @@ impl<'a> Repository<'a> {
         };
         match self.session.send(&self.registry, &ask)?.digest() {
             Some(digest) => Ok(digest),
-            None => Ok(self.fetch(name, None)?.0.digest),
+            None => Ok(self.fetch(name, None)?.digest),
         }
     }
 
@@ -116,18 +115,21 @@ impl<'a> Repository<'a> {
     }
 
     /// Fetches the manifest or index of `reference` itself. A tag beside a digest is not looked at.
-    fn root(&self, reference: &Reference) -> Result<(RawManifest, Document), Failure> {
-        match (&reference.digest, &reference.tag) {
-            (Some(digest), _) => self.fetch(&digest.to_string(), Some(digest)),
-            (None, Some(tag)) => self.fetch(tag, None),
-            (None, None) => self.fetch("latest", None),
+    fn root(&self, reference: &Reference) -> Result<RawManifest, Failure> {
+        match &reference.digest {
+            Some(digest) => self.fetch(&digest.to_string(), Some(digest)),
+            None => self.fetch(tag(reference), None),
         }
     }
 }
 
+fn tag(reference: &Reference) -> &str {
+    reference.tag.as_deref().unwrap_or("latest")
+}
+
 /// Fetches the manifest or index that `reference` names, as it is.
 pub(crate) fn raw(session: &Session, reference: &Reference) -> Result<RawManifest, Failure> {
-    Repository::of(session, reference)?.root(reference).map(|(raw, _)| raw)
+    Repository::of(session, reference)?.root(reference)
 }
 
 /// The digest that `reference` resolves to.
@@ -136,7 +138,7 @@ pub(crate) fn digest(session: &Session, reference: &Reference) -> Result<Digest,
         return Ok(digest);
     }
     let repository = Repository::of(session, reference)?;
-    repository.head(reference.tag.as_deref().unwrap_or("latest"))
+    repository.head(tag(reference))
 }
 
 /// As [`kiln_oci::source::ImageSource::resolve`] says.
@@ -146,13 +148,18 @@ pub(crate) fn resolve(
     platform: &Platform,
 ) -> Result<ResolvedImage, SourceErrorKind> {
     let repository = Repository::of(session, reference).map_err(Failure::into_kind)?;
-    let (mut raw, mut document) = repository.root(reference).map_err(Failure::into_kind)?;
+    let mut raw = repository.root(reference).map_err(Failure::into_kind)?;
     let root_digest = raw.digest;
+    let mut what =
+        format!("manifest {}", reference.digest.map_or_else(|| tag(reference).to_owned(), |d| d.to_string()));
     let mut depth = 0;
     let manifest = loop {
-        let entries = match document {
-            Document::Manifest(manifest) => break manifest,
-            Document::Index(entries) => entries,
+        let entries = match manifest::read(&what, &raw.media_type, &raw.bytes).map_err(Failure::into_kind)? {
+            (media_type, Document::Manifest(manifest)) => {
+                raw.media_type = media_type;
+                break manifest;
+            }
+            (_, Document::Index(entries)) => entries,
         };
         depth += 1;
         if depth > INDEX_DEPTH {
@@ -161,8 +168,8 @@ pub(crate) fn resolve(
         }
         let entry = manifest::pick(&entries, platform)?;
         let fetched = repository.fetch(&entry.digest.to_string(), Some(&entry.digest));
-        (raw, document) = fetched.map_err(|failure| missing(failure, &entry.digest))?;
-        let what = format!("manifest {}", entry.digest);
+        raw = fetched.map_err(|failure| missing(failure, &entry.digest))?;
+        what = format!("manifest {}", entry.digest);
         check_size(&what, entry.size, raw.bytes.len() as u64).map_err(Failure::into_kind)?;
     };
     complete(&repository, reference, Root { raw, manifest, root_digest })

@@ -118,7 +118,7 @@ pub(crate) fn run(
     events: &PushSink<'_>,
 ) -> Result<Digest, PushError> {
     let error =
-        |step, failure| PushError { reference: push.target.to_string(), step, failure: Box::new(failure) };
+        |step, failure| PushError { reference: push.target.familiar(), step, failure: Box::new(failure) };
     let registry = session.registry(&push.target.registry).map_err(|f| error(PushStep::Connect, f))?;
     let access = Access::push(&push.target.repository);
     let pusher = Pusher { session, registry, push, access, blobs, events, stop: AtomicBool::new(false) };

@@ -174,3 +174,13 @@ fn indexes_within_indexes_end() {
     let error = failure(&server).to_string();
     assert!(error.contains("indexes within each other"), "{error}");
 }
+
+#[test]
+fn a_raw_manifest_may_be_anything() {
+    let cache = br#"{"schemaVersion":2,"config":{"mediaType":"application/vnd.buildkit.cacheconfig.v0"}}"#;
+    let server =
+        lying(&image("amd64", &[1]), get_manifest(), Reply::new(200, *cache).with("Content-Type", "x/y; z"));
+    let raw = client().manifest(&reference(&server.address, "a/b", "t")).unwrap();
+    assert_eq!((raw.media_type.as_str(), raw.bytes.as_slice()), ("x/y", &cache[..]));
+    assert_eq!(raw.digest, Digest::of(cache));
+}

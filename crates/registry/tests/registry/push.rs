@@ -139,7 +139,12 @@ fn an_upload_that_breaks_starts_over() {
     let seen = AtomicUsize::new(0);
     let server = taking(move |request, honest| {
         let spoil = request.path == "/v2/a/b/up" && seen.fetch_add(1, Ordering::SeqCst) < 2;
-        if spoil { Reply::new(503, "") } else { honest }
+        let lost = r#"{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN","message":"blob upload unknown"}]}"#;
+        if spoil {
+            if request.body.len() > 1000 { Reply::new(404, lost) } else { Reply::new(503, "") }
+        } else {
+            honest
+        }
     });
     assert_eq!(push(&server, &image, &[], &image).unwrap(), ["manifest t", "manifest u", "sent", "sent"]);
     assert_eq!(server.count("POST"), 4);

@@ -1,12 +1,13 @@
 //! Networks and servers that fail half-way.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kiln_oci::platform::Platform;
 use kiln_oci::source::{ImageSource as _, SourceError, SourceErrorKind};
-use kiln_registry::{Client, Options, Retry};
+use kiln_registry::{Client, Options, Proxies, Retry};
 
 use crate::double::{Reply, Server};
 use crate::image::{Image, image};
@@ -179,9 +180,59 @@ fn redirects_are_followed_within_reason() {
     assert!(error.contains("http://192.0.2.1/x is not valid: the registry leads to plain HTTP"), "{error}");
 }
 
+/// A proxy that takes `CONNECT NAME:80` to `target` and refuses the rest. Returns its address.
+fn proxy(name: &'static str, target: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let target = target.clone();
+            std::thread::spawn(move || tunnel(client.unwrap(), name, &target));
+        }
+    });
+    address
+}
+
+fn tunnel(mut client: TcpStream, name: &str, target: &str) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    if !head.starts_with(&format!("CONNECT {name}:80 ")) || !head.contains("Basic dXNlcjpwYXNz") {
+        client.write_all(b"HTTP/1.1 403 no\r\n\r\n").unwrap();
+        return;
+    }
+    client.write_all(b"HTTP/1.1 200 ok\r\n\r\n").unwrap();
+    let mut server = TcpStream::connect(target).unwrap();
+    let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+    std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+    // The other side may hang up first.
+    let _ = std::io::copy(&mut server, &mut client);
+}
+
+#[test]
+fn an_insecure_registry_behind_a_proxy() {
+    let image = image("amd64", &[5]);
+    let server = image.serve(|_, honest| honest);
+    let through = format!("http://user:pass@{}", proxy("registry.invalid", server.address));
+    let proxies =
+        Proxies { http: Some(through.clone()), https: Some(through), no_proxy: "other.invalid".to_owned() };
+    let insecure = vec!["registry.invalid".to_owned()];
+    let client = Client::new(Options { proxies: proxies.clone(), insecure, ..quick() });
+    client.resolve(&reference("registry.invalid", "a/b", "t"), &Platform::host()).unwrap();
+
+    let secure = Client::new(Options { proxies, ..quick() });
+    let error = secure.resolve(&reference("registry.invalid", "a/b", "t"), &Platform::host()).unwrap_err();
+    assert!(error.to_string().contains("the proxy refuses"), "{error}");
+    assert!(!format!("{error} {secure:?}").contains("pass@"));
+}
+
 #[test]
 fn a_closed_port_is_unreachable() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
     let error = client().resolve(&reference(&address, "a/b", "t"), &Platform::host()).unwrap_err();
