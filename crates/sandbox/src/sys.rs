@@ -75,16 +75,23 @@ pub(crate) fn install_filter(filter: &[libc::sock_filter]) -> io::Result<()> {
 
 /// Gives every signal its default action and unblocks all: what a new program may expect.
 pub(crate) fn reset_signals() {
-    // SAFETY: zero is a valid sigset_t and sigaction (empty mask, SIG_DFL, no flags). Numbers that
-    // may not be changed (SIGKILL, SIGSTOP, libc's own) are refused without harm.
+    let default = [0_u64; 4];
+    let none = 0_u64;
+    // SAFETY: both are kernel structures of zeros (SIG_DFL, no flags, empty mask) of at least the
+    // kernel's size. The system calls are used, not libc's functions, because those refuse the two
+    // signals that libc keeps for itself. The numbers that may not be changed fail without harm.
     unsafe {
-        let default: libc::sigaction = std::mem::zeroed();
+        let nothing = std::ptr::null::<u64>();
         for signal in 1..=64 {
-            libc::sigaction(signal, &raw const default, std::ptr::null_mut());
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), nothing, size_of_val(&none));
         }
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            nothing,
+            size_of_val(&none),
+        );
     }
 }
 

@@ -12,7 +12,7 @@ use crate::error::{Action, Error, IdKind, failed};
 use crate::mount::{NO_DEVICES, READ_ONLY, attach, bind_restricted, filesystem};
 use crate::overlay::{self, Anchor};
 use crate::spec::{Mount, MountKind, Scratch, Security, Spec};
-use crate::{kernelfs, stubs};
+use crate::{kernelfs, mount, stubs};
 
 /// Neither set-id programs nor devices.
 const PLAIN: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
@@ -143,11 +143,15 @@ impl<'a> Tree<'a> {
         subpath: Option<&str>,
     ) -> Result<OwnedFd, Error> {
         let place = self.directory(&format!("overlay{number}")).map_err(failed(Action::Scratch))?;
-        // An overlay without a writable half needs two layers, so it gets an empty one.
         // The tmpfs lies over `stubs`.
-        let bottom = self.stubs.join("empty");
-        let layers: Vec<_> = lower.iter().chain([&bottom]).cloned().collect();
-        let whole = overlay::mount(&layers, scratch, Anchor::Private(self.stubs))?;
+        let empty = self.stubs.join("empty");
+        let whole = if lower.is_empty() && scratch.is_none() {
+            mount::bind(rustix::fs::CWD, &empty).map_err(failed(Action::Scratch))?.0
+        } else {
+            // An overlay without a writable half needs two layers, so it gets an empty one.
+            let layers: Vec<_> = lower.iter().chain([&empty]).cloned().collect();
+            overlay::mount(&layers, scratch, Anchor::Private(self.stubs))?
+        };
         let how = if scratch.is_some() { NO_DEVICES } else { NO_DEVICES | MountAttrFlags::MOUNT_ATTR_RDONLY };
         let part = || {
             attach(whole.as_fd(), place.as_fd())?;
