@@ -1,19 +1,21 @@
 #!/bin/sh
 # demo.sh - builds kiln, makes a small base image with it, builds testdata/demo on top, and shows what came
-# out. Needs Rust, a C compiler and Debian's apt; no root, no daemon, no image registry. Everything
-# it makes lies in target/demo.
+# out. Needs Rust, a C compiler and Debian's apt; no root, no daemon, no image registry.
+#   KILN_BIN        show this binary and build none
+#   KILN_DEMO_DIR   where everything goes (default target/demo)
 set -eu
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
-command -v cc >/dev/null 2>&1 || die "no C compiler; run: sudo apt-get install build-essential"
-command -v cargo >/dev/null 2>&1 || die "no cargo; install Rust (https://rustup.rs) or put ~/.cargo/bin into PATH"
-
-cd "$repo"
-target=${CARGO_TARGET_DIR:-$repo/target}
-say "--- cargo build --release"
-cargo build --release --locked -p kiln-cli
-kiln=$target/release/kiln
-demo=$target/demo
+demo=${KILN_DEMO_DIR:-${CARGO_TARGET_DIR:-$repo/target}/demo}
+kiln=${KILN_BIN:-}
+if [ -z "$kiln" ]; then
+	command -v cc >/dev/null 2>&1 || die "no C compiler; run: sudo apt-get install build-essential"
+	command -v cargo >/dev/null 2>&1 || die "no cargo; install Rust (https://rustup.rs) or put ~/.cargo/bin into PATH"
+	say "--- cargo build --release"
+	cd "$repo"
+	cargo build --release --locked -p kiln-cli
+	kiln=${CARGO_TARGET_DIR:-$repo/target}/release/kiln
+fi
 mkdir -p "$demo/base"
 export KILN_ROOT="$demo/store"
 step() { printf '\n--- %s\n' "$*"; "$@"; }

@@ -8,6 +8,7 @@ mod judges;
 mod ladder;
 mod mistakes;
 mod outputs;
+mod readme;
 mod real;
 mod registries;
 mod secrets;
