@@ -26,6 +26,10 @@
 //! (the ignore file), [`duration`], [`chmod`], [`chown`], [`expose`], [`signal`] and [`source`] (paths,
 //! URLs, git references). [`suggest`] finds the name that a misspelt one was meant to be.
 //!
+//! # The checks
+//!
+//! [`lint`] holds the build checks, under the names that `# check=skip=` lines use.
+//!
 //! # Whose rules
 //!
 //! The rules are those of BuildKit's Dockerfile frontend 1.26, learnt from its source and measured
@@ -59,6 +63,7 @@ pub mod expand;
 pub mod expose;
 pub mod glob;
 pub mod ignore;
+pub mod lint;
 mod parse;
 pub mod signal;
 pub mod source;

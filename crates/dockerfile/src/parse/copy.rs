@@ -3,8 +3,10 @@
 use crate::ast::{Copy, Heredoc, Kind, Word};
 use crate::chmod;
 use crate::diagnostic::Diagnostic;
+use crate::glob::PatternSet;
+use crate::source::{self, Source};
 
-use super::input::Input;
+use super::input::{Input, literal};
 use super::keyword::Keyword;
 
 /// The arguments, sorted into what they are.
@@ -36,6 +38,7 @@ pub(super) fn copy(input: Input<'_>, diagnostics: &mut Vec<Diagnostic>) -> Resul
         keep_git_dir: input.flags.switch("keep-git-dir"),
     };
     let name = keyword.name();
+    let escape = input.escape;
     let mut arguments = arguments(input)?;
     let count = arguments.words.len() + arguments.heredocs.len();
     if count < 2 {
@@ -61,6 +64,9 @@ pub(super) fn copy(input: Input<'_>, diagnostics: &mut Vec<Diagnostic>) -> Resul
     {
         let message = "checksum can only be specified for a single source";
         return Err(Diagnostic::error(checksum.span, message));
+    }
+    for word in &arguments.words {
+        diagnostics.extend(wrong_source(word, keyword, escape));
     }
     let copy =
         Copy { sources: arguments.words, heredocs: arguments.heredocs, dest, json: arguments.json, ..flags };
@@ -92,14 +98,33 @@ fn arguments(input: Input<'_>) -> Result<Arguments, Diagnostic> {
     Ok(arguments)
 }
 
+/// What is wrong with a source that holds no variable.
+fn wrong_source(word: &Word, keyword: Keyword, escape: char) -> Option<Diagnostic> {
+    let text = literal(&word.value, escape)?;
+    let what = match source::classify(&text) {
+        Err(error) => return Some(Diagnostic::error(word.span, error.to_string())),
+        Ok(_) if keyword == Keyword::Add => return None,
+        Ok(Source::Path) => return None,
+        Ok(Source::Http(_)) => "a URL",
+        Ok(Source::Git(_)) => "a git reference",
+    };
+    let error = Diagnostic::error(word.span, format!("source can't be {what} for COPY, found `{text}`"));
+    Some(error.with_help("ADD takes URLs and git references"))
+}
+
 /// Checks the flag values that can be judged before variables are known.
 fn check_values(input: &Input<'_>, diagnostics: &mut Vec<Diagnostic>) {
     if let Some(mode) = input.flags.text("chmod")
-        && let Some(text) = input.literal(&mode.value)
+        && let Some(text) = literal(&mode.value, input.escape)
         && !text.is_empty()
         && let Err(error) = chmod::parse(&text)
     {
         diagnostics.push(Diagnostic::error(mode.span, error.to_string()));
+    }
+    for exclude in input.flags.list("exclude") {
+        if let Err(error) = PatternSet::new([&exclude.value]) {
+            diagnostics.push(Diagnostic::error(exclude.span, error.to_string()));
+        }
     }
     if let Some(from) = input.flags.text("from")
         && from.value.contains('$')

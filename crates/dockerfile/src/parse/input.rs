@@ -53,14 +53,14 @@ impl Input<'_> {
     pub(super) fn json(&self) -> Result<Option<Vec<Spanned<String>>>, Diagnostic> {
         json_strings(self.args)
     }
+}
 
-    /// The text of a value that holds no variable.
-    pub(super) fn literal(&self, value: &str) -> Option<String> {
-        if value.contains('$') {
-            return None;
-        }
-        expand_word(value, self.escape, &NoVariables).ok().map(|expansion| expansion.text)
+/// The text of a value that holds no variable.
+pub(super) fn literal(value: &str, escape: char) -> Option<String> {
+    if value.contains('$') {
+        return None;
     }
+    expand_word(value, escape, &NoVariables).ok().map(|expansion| expansion.text)
 }
 
 /// `args` as JSON strings; `None` if it is no JSON array.

@@ -2,11 +2,11 @@
 
 use crate::ast::{MountFlag, MountKind};
 use crate::diagnostic::Diagnostic;
-use crate::expand::{NoVariables, expand_word};
 use crate::span::{Span, Spanned};
 use crate::suggest::nearest;
 
 use super::flags::Decoded;
+use super::input::literal;
 use super::lines::Logical;
 
 const KINDS: [(&str, MountKind); 5] = [
@@ -263,14 +263,6 @@ fn with_nearest<'a>(
         Some(known) => error.with_help(format!("did you mean `{known}`?")),
         None => error,
     }
-}
-
-/// The text of a value that holds no variable.
-pub(super) fn literal(value: &str, escape: char) -> Option<String> {
-    if value.contains('$') {
-        return None;
-    }
-    expand_word(value, escape, &NoVariables).ok().map(|expansion| expansion.text)
 }
 
 fn is_bool(text: &str) -> bool {

@@ -6,7 +6,7 @@ use crate::expand::{NoVariables, expand_words};
 use crate::span::Spanned;
 use crate::{expose, signal};
 
-use super::input::Input;
+use super::input::{Input, literal};
 
 pub(super) fn expose(input: &Input<'_>, diagnostics: &mut Vec<Diagnostic>) -> Result<Kind, Diagnostic> {
     if input.args.is_empty() {
@@ -41,7 +41,7 @@ pub(super) fn volume(input: &Input<'_>) -> Result<Kind, Diagnostic> {
 
 pub(super) fn stop_signal(input: &Input<'_>, diagnostics: &mut Vec<Diagnostic>) -> Result<Kind, Diagnostic> {
     let word = input.one_argument()?;
-    if let Some(text) = input.literal(&word.value)
+    if let Some(text) = literal(&word.value, input.escape)
         && let Err(error) = signal::check(&text)
     {
         diagnostics.push(Diagnostic::error(word.span, error.to_string()));

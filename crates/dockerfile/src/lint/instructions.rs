@@ -1,0 +1,213 @@
+//! Checks of the instructions inside stages.
+
+use crate::ast::{CommandLine, Copy, Dockerfile, Instruction, KeyValue, Kind, Stage, Word};
+use crate::expand::{NoVariables, expand_word};
+use crate::expose;
+use crate::glob::clean;
+use crate::ignore::Ignore;
+use crate::source::{Source, classify};
+use crate::span::Span;
+
+use super::rule;
+use super::sink::{Finding, Sink};
+use super::stages::described;
+
+/// What a stage has had so far, handed on to stages built on it.
+#[derive(Clone, Debug, Default)]
+struct State {
+    shell: bool,
+    workdir: bool,
+}
+
+pub(super) fn check(file: &Dockerfile, ignore: Option<&Ignore>, sink: &mut Sink) {
+    let mut states: Vec<(String, State)> = Vec::new();
+    for stage in &file.stages {
+        let image = stage.from.image.value.to_lowercase();
+        let base = states.iter().rev().find(|(name, _)| *name == image);
+        let mut state = base.map(|(_, state)| state.clone()).unwrap_or_default();
+        check_stage(stage, &mut state, ignore, sink);
+        if let Some(name) = &stage.from.name {
+            states.push((name.value.to_lowercase(), state));
+        }
+    }
+}
+
+fn check_stage(stage: &Stage, state: &mut State, ignore: Option<&Ignore>, sink: &mut Sink) {
+    let mut once: [Option<&Instruction>; 3] = [None; 3];
+    for one in &stage.instructions {
+        let slot = match &one.kind {
+            Kind::Cmd(_) => Some(0),
+            Kind::Entrypoint(_) => Some(1),
+            Kind::Healthcheck(_) => Some(2),
+            _ => None,
+        };
+        // The earlier one is reported, since it is the one without effect.
+        if let Some(earlier) = slot.and_then(|slot| once[slot].replace(one)) {
+            let name = keyword(one);
+            let message = format!(
+                "multiple {name} instructions should not be used in the same stage, only the last one has effect"
+            );
+            let finding = Finding::new(earlier.span, message);
+            sink.add(&rule::MULTIPLE_INSTRUCTIONS_DISALLOWED, &one.comment, finding);
+        }
+        check_one(one, state, ignore, sink);
+    }
+}
+
+fn check_one(one: &Instruction, state: &mut State, ignore: Option<&Ignore>, sink: &mut Sink) {
+    match &one.kind {
+        Kind::Cmd(CommandLine::Shell(_)) | Kind::Entrypoint(CommandLine::Shell(_)) if !state.shell => {
+            let message =
+                format!("JSON arguments recommended for {}, so that signals reach the program", keyword(one));
+            let finding = Finding::new(one.span, message);
+            sink.add(&rule::JSON_ARGS_RECOMMENDED, &one.comment, finding);
+        }
+        Kind::Shell(_) => state.shell = true,
+        Kind::Workdir(path) => workdir(one, path, state, sink),
+        Kind::Maintainer(_) => {
+            let finding = Finding::new(one.span, "MAINTAINER is deprecated in favor of a label")
+                .help("write `LABEL org.opencontainers.image.authors=\"...\"`");
+            sink.add(&rule::MAINTAINER_DEPRECATED, &one.comment, finding);
+        }
+        Kind::Env(pairs) => {
+            legacy(one, pairs, sink);
+            for pair in pairs {
+                secret(one, &pair.key, sink);
+            }
+        }
+        Kind::Label(pairs) => legacy(one, pairs, sink),
+        Kind::Arg(declared) => {
+            for each in declared {
+                secret(one, &each.name, sink);
+            }
+            let names: Vec<&Word> = declared.iter().map(|each| &each.name).collect();
+            described("ARG", &names, &one.comment, sink);
+        }
+        Kind::Expose(words) => words.iter().for_each(|word| port(one, word, sink)),
+        Kind::Copy(copy) | Kind::Add(copy) => copied(one, copy, ignore, sink),
+        _ => {}
+    }
+}
+
+fn keyword(one: &Instruction) -> &str {
+    one.text.split(' ').next().unwrap_or_default()
+}
+
+fn workdir(one: &Instruction, path: &Word, state: &mut State, sink: &mut Sink) {
+    let was_set = std::mem::replace(&mut state.workdir, true);
+    let bare = path.value.trim_start_matches(['"', '\'']);
+    if was_set || bare.starts_with(['/', '$']) {
+        return;
+    }
+    let message = format!("relative WORKDIR `{}` depends on the base image", path.value);
+    let finding = Finding::new(path.span, message).help("set an absolute WORKDIR first");
+    sink.add(&rule::WORKDIR_RELATIVE_PATH, &one.comment, finding);
+}
+
+fn legacy(one: &Instruction, pairs: &[KeyValue], sink: &mut Sink) {
+    let name = keyword(one);
+    for pair in pairs.iter().filter(|pair| pair.legacy) {
+        let message = format!("`{name} key=value` should be used instead of the legacy `{name} key value`");
+        let span = pair.key.span.join(pair.value.span);
+        let mut finding = Finding::new(span, message);
+        if !pair.value.value.contains(['"', '\'', '\\', '`']) {
+            finding = finding.fix(format!("{}=\"{}\"", pair.key.value, pair.value.value));
+        }
+        sink.add(&rule::LEGACY_KEY_VALUE_FORMAT, &one.comment, finding);
+    }
+}
+
+fn secret(one: &Instruction, name: &Word, sink: &mut Sink) {
+    const TELLING: [&str; 10] = [
+        "apikey",
+        "auth",
+        "credential",
+        "credentials",
+        "key",
+        "password",
+        "pword",
+        "passwd",
+        "secret",
+        "token",
+    ];
+    const HARMLESS: [&str; 3] = ["public", "file", "version"];
+    let lower = name.value.to_lowercase();
+    let has = |words: &[&str]| lower.split('_').any(|part| words.contains(&part));
+    if has(&TELLING) && !has(&HARMLESS) {
+        let message = format!("do not use ARG or ENV for sensitive data ({} `{}`)", keyword(one), name.value);
+        let finding = Finding::new(name.span, message).help("use `RUN --mount=type=secret`");
+        sink.add(&rule::SECRETS_USED_IN_ARG_OR_ENV, &one.comment, finding);
+    }
+}
+
+fn port(one: &Instruction, word: &Word, sink: &mut Sink) {
+    if word.value.contains('$') {
+        return;
+    }
+    let protocol = word.value.rsplit_once('/').map_or("", |(_, protocol)| protocol);
+    if protocol != protocol.to_lowercase() {
+        let message = format!("protocol of `{}` in EXPOSE should be lowercase", word.value);
+        let finding = Finding::new(word.span, message).fix(word.value.to_lowercase());
+        sink.add(&rule::EXPOSE_PROTO_CASING, &one.comment, finding);
+    }
+    if expose::maps_host(&word.value) {
+        let message =
+            format!("EXPOSE should not define an IP address or a host port, found `{}`", word.value);
+        sink.add(&rule::EXPOSE_INVALID_FORMAT, &one.comment, Finding::new(word.span, message));
+    }
+}
+
+/// Literal sources that the ignore file excludes. With exceptions in that file nothing can be said.
+fn copied(one: &Instruction, copy: &Copy, ignore: Option<&Ignore>, sink: &mut Sink) {
+    let Some(ignore) = ignore.filter(|ignore| !ignore.has_exceptions() && copy.from.is_none()) else {
+        return;
+    };
+    for word in copy.sources.iter().filter(|word| !word.value.contains('$')) {
+        let Ok(text) = expand_word(&word.value, '\\', &NoVariables).map(|expansion| expansion.text) else {
+            continue;
+        };
+        if !matches!(classify(&text), Ok(Source::Path)) {
+            continue;
+        }
+        let path = clean(&text);
+        let path = path.trim_start_matches('/');
+        let ignored = if path.is_empty() || path == "." {
+            ignore.rules().iter().any(|rule| matches!(rule.text.as_str(), "*" | "**" | "**/*"))
+        } else {
+            ignore.patterns().matches_or_parent(path)
+        };
+        if ignored {
+            let message = format!("{} of `{text}`, which the ignore file excludes", keyword(one));
+            sink.add(&rule::COPY_IGNORED_FILE, &one.comment, Finding::new(word.span, message));
+        }
+    }
+}
+
+/// All keywords in one case: the one that most have, upper if it is a draw.
+pub(super) fn casing(text: &str, file: &Dockerfile, sink: &mut Sink) {
+    let mut keywords: Vec<(Span, &str, &str)> = Vec::new();
+    for stage in &file.stages {
+        keywords.push(written(text, stage.from.span, &stage.from.comment));
+        keywords.extend(stage.instructions.iter().map(|one| written(text, one.span, &one.comment)));
+    }
+    let lower = keywords.iter().filter(|(_, word, _)| *word == word.to_lowercase()).count();
+    let upper = keywords.iter().filter(|(_, word, _)| *word == word.to_uppercase()).count();
+    for (span, word, comment) in keywords {
+        let (wanted, name) = if lower > upper {
+            (word.to_lowercase(), "lowercase")
+        } else {
+            (word.to_uppercase(), "uppercase")
+        };
+        if wanted != word {
+            let message = format!("instruction `{word}` should be in {name} like most others");
+            let finding = Finding::new(span, message).fix(wanted);
+            sink.add(&rule::CONSISTENT_INSTRUCTION_CASING, comment, finding);
+        }
+    }
+}
+
+fn written<'a>(text: &'a str, span: Span, comment: &'a str) -> (Span, &'a str, &'a str) {
+    let rest = text.get(span.start..span.end).unwrap_or_default();
+    let length = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+    (Span::new(span.start, span.start + length), &rest[..length], comment)
+}

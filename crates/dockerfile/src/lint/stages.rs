@@ -1,0 +1,202 @@
+//! Checks of `FROM` and of stage names.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ast::{Dockerfile, From, Kind, Word};
+use crate::expand::{Lookup, NoVariables, expand_word};
+use crate::span::Span;
+use crate::suggest::nearest;
+
+use super::reference;
+use super::rule;
+use super::sink::{Finding, Sink};
+
+/// Arguments that exist before the first `FROM` without being declared.
+const PREDEFINED: [&str; 9] = [
+    "BUILDPLATFORM",
+    "BUILDOS",
+    "BUILDARCH",
+    "BUILDVARIANT",
+    "TARGETPLATFORM",
+    "TARGETOS",
+    "TARGETARCH",
+    "TARGETVARIANT",
+    "TARGETSTAGE",
+];
+
+const SYSTEMS: [&str; 8] =
+    ["linux", "windows", "darwin", "freebsd", "netbsd", "openbsd", "wasip1", "android"];
+
+const MACHINES: [(&str, &str); 15] = [
+    ("amd64", "amd64"),
+    ("x86_64", "amd64"),
+    ("x86-64", "amd64"),
+    ("386", "386"),
+    ("i386", "386"),
+    ("arm64", "arm64"),
+    ("aarch64", "arm64"),
+    ("arm", "arm"),
+    ("armhf", "arm"),
+    ("ppc64le", "ppc64le"),
+    ("s390x", "s390x"),
+    ("riscv64", "riscv64"),
+    ("mips64le", "mips64le"),
+    ("loong64", "loong64"),
+    ("wasm", "wasm"),
+];
+
+pub(super) fn check(text: &str, file: &Dockerfile, sink: &mut Sink) {
+    let mut known = BTreeSet::new();
+    let globals = Globals::new(file);
+    for stage in &file.stages {
+        let from = &stage.from;
+        names(text, from, &mut known, sink);
+        arguments(from, &globals, sink);
+        platform(from, file.directives.escape, sink);
+        if let Some(name) = &from.name {
+            described("FROM", &[name], &from.comment, sink);
+        }
+    }
+    for arg in &file.global_args {
+        if let Kind::Arg(declared) = &arg.kind {
+            let names: Vec<&Word> = declared.iter().map(|d| &d.name).collect();
+            described("ARG", &names, &arg.comment, sink);
+        }
+    }
+}
+
+/// A comment above a definition should begin with the name of what is defined.
+pub(super) fn described(instruction: &str, names: &[&Word], comment: &str, sink: &mut Sink) {
+    let (Some(line), Some(first)) = (comment.lines().last(), names.first()) else { return };
+    let word = line.split(' ').next().unwrap_or_default();
+    if names.iter().any(|name| name.value == word) {
+        return;
+    }
+    let example = if names.len() == 1 { first.value.as_str() } else { "<name>" };
+    let message = format!("comment for {instruction} should follow the format: `# {example} <description>`");
+    let finding = Finding::new(first.span, message).help("or put an empty line below the comment");
+    sink.add(&rule::INVALID_DEFINITION_DESCRIPTION, comment, finding);
+}
+
+fn names(text: &str, from: &From, known: &mut BTreeSet<String>, sink: &mut Sink) {
+    let Some(name) = &from.name else { return };
+    let lower = name.value.to_lowercase();
+    if lower != name.value {
+        let message = format!("stage name `{}` should be lowercase", name.value);
+        let finding = Finding::new(name.span, message).fix(lower.clone());
+        sink.add(&rule::STAGE_NAME_CASING, &from.comment, finding);
+    }
+    if matches!(lower.as_str(), "context" | "scratch") {
+        let message = format!("stage name should not be the reserved `{lower}`");
+        sink.add(&rule::RESERVED_STAGE_NAME, &from.comment, Finding::new(name.span, message));
+    }
+    as_casing(text, from, name.span, sink);
+    if !known.insert(lower) {
+        let message = format!("duplicate stage name `{}`, stage names should be unique", name.value);
+        sink.add(&rule::DUPLICATE_STAGE_NAME, &from.comment, Finding::new(name.span, message));
+    }
+}
+
+fn as_casing(text: &str, from: &From, name: Span, sink: &mut Sink) {
+    let keyword: String = text[from.span.start..].chars().take_while(char::is_ascii_alphabetic).collect();
+    let between = text.get(from.image.span.end..name.start).unwrap_or_default();
+    let Some(offset) = between.find(|c: char| c.is_ascii_alphabetic()) else { return };
+    let written: String = between[offset..].chars().take_while(char::is_ascii_alphabetic).collect();
+    let wanted = if keyword == keyword.to_lowercase() {
+        written.to_lowercase()
+    } else if keyword == keyword.to_uppercase() {
+        written.to_uppercase()
+    } else {
+        return;
+    };
+    if wanted != written {
+        let start = from.image.span.end + offset;
+        let span = Span::new(start, start + written.len());
+        let message = format!("the casing of `{written}` and `{keyword}` does not match");
+        sink.add(&rule::FROM_AS_CASING, &from.comment, Finding::new(span, message).fix(wanted));
+    }
+}
+
+/// What is known of global arguments without a build's command line.
+struct Globals {
+    declared: Vec<String>,
+    defaults: BTreeMap<String, String>,
+    escape: char,
+}
+
+impl Globals {
+    fn new(file: &Dockerfile) -> Self {
+        let mut defaults: BTreeMap<String, String> =
+            PREDEFINED.iter().map(|name| ((*name).to_owned(), "linux".to_owned())).collect();
+        let mut declared: Vec<String> = PREDEFINED.map(str::to_owned).to_vec();
+        let escape = file.directives.escape;
+        for arg in &file.global_args {
+            let Kind::Arg(list) = &arg.kind else { continue };
+            for one in list {
+                declared.push(one.name.value.clone());
+                let value = one.default.as_ref().and_then(|d| expand_word(&d.value, escape, &defaults).ok());
+                if let Some(value) = value {
+                    defaults.insert(one.name.value.clone(), value.text);
+                }
+            }
+        }
+        Self { declared, defaults, escape }
+    }
+}
+
+fn arguments(from: &From, globals: &Globals, sink: &mut Sink) {
+    for word in [Some(&from.image), from.platform.as_ref()].into_iter().flatten() {
+        let Ok(expansion) = expand_word(&word.value, globals.escape, &NoVariables) else { continue };
+        for name in expansion.unset.iter().filter(|name| !globals.declared.contains(name)) {
+            let near = nearest(name, globals.declared.iter().map(String::as_str), true);
+            let mut finding = Finding::new(word.span, format!("FROM argument `{name}` is not declared"));
+            if let Some(near) = near {
+                finding = finding.help(format!("did you mean `{near}`?"));
+            }
+            sink.add(&rule::UNDEFINED_ARG_IN_FROM, &from.comment, finding);
+        }
+    }
+    if !from.image.value.contains('$') {
+        return;
+    }
+    let defaults: &dyn Lookup = &globals.defaults;
+    let Ok(image) = expand_word(&from.image.value, globals.escape, defaults) else { return };
+    if !reference::is_valid(&image.text) {
+        let message = format!(
+            "default value for ARG `{}` results in an empty or invalid base image name",
+            from.image.value
+        );
+        let finding = Finding::new(from.image.span, message);
+        sink.add(&rule::INVALID_DEFAULT_ARG_IN_FROM, &from.comment, finding);
+    }
+}
+
+fn platform(from: &From, escape: char, sink: &mut Sink) {
+    let Some(platform) = &from.platform else { return };
+    if matches!(platform.value.as_str(), "$TARGETPLATFORM" | "${TARGETPLATFORM}") {
+        let message = format!("setting the platform to `{}` in FROM is redundant", platform.value);
+        let finding = Finding::new(platform.span, message).help("leave the flag out, it is the default");
+        sink.add(&rule::REDUNDANT_TARGET_PLATFORM, &from.comment, finding);
+        return;
+    }
+    let Ok(expansion) = expand_word(&platform.value, escape, &NoVariables) else { return };
+    if !expansion.unset.is_empty() {
+        return;
+    }
+    let stage = from.name.as_ref().map(|name| name.value.to_lowercase()).unwrap_or_default();
+    let mut is_platform = false;
+    for part in expansion.text.to_lowercase().split('/').take(2) {
+        let machine = MACHINES.iter().find(|(spelling, _)| *spelling == part).map(|(_, machine)| *machine);
+        let part = machine.unwrap_or(part);
+        is_platform |= machine.is_some() || SYSTEMS.contains(&part);
+        // A stage that is called after its platform is meant to be bound to it.
+        if stage.contains(part) {
+            return;
+        }
+    }
+    if is_platform {
+        let message = format!("FROM --platform flag should not use constant value `{}`", expansion.text);
+        let finding = Finding::new(platform.span, message);
+        sink.add(&rule::FROM_PLATFORM_FLAG_CONST_DISALLOWED, &from.comment, finding);
+    }
+}
