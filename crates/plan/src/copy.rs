@@ -104,14 +104,14 @@ fn one_source(
             check_git(word, &git, copy, op, turn)?;
             Some(CopySource::Git { url: text, span: word.span })
         }
-        Source::Http(_) => refuse(word, &text, "a URL", turn),
-        Source::Git(_) => refuse(word, &text, "a git repository", turn),
+        Source::Http(_) => refuse(word, &text, "URL", turn),
+        Source::Git(_) => refuse(word, &text, "git reference", turn),
     }
 }
 
 fn refuse<T>(word: &Word, text: &str, what: &str, turn: &mut Turn<'_>) -> Option<T> {
-    turn.notes.error(word.span, format!("COPY does not take {what} as a source (`{text}`)"));
-    turn.notes.help("use ADD".to_owned());
+    turn.notes.error(word.span, format!("source can't be a {what} for COPY, found `{text}`"));
+    turn.notes.help("ADD takes URLs and git references".to_owned());
     None
 }
 
@@ -138,6 +138,6 @@ fn check_checksum(copy: &Copy, op: &CopyOp, turn: &mut Turn<'_>) -> Option<()> {
         },
         [CopySource::Git { .. }] => Some(()),
         [_] => turn.error(word.span, "--checksum needs a source that is a URL or a git repository"),
-        _ => turn.error(word.span, "--checksum takes exactly one source"),
+        _ => turn.error(word.span, "checksum can only be specified for a single source"),
     }
 }

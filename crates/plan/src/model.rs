@@ -42,7 +42,8 @@ pub struct StagePlan {
     /// What is done, in order; ONBUILD triggers of the base come first.
     pub steps: Vec<Step>,
     /// The configuration at its end: `history` and `rootfs` are the base image's, untouched (the executor appends a
-    /// history line and a diff id for each step); `created` unset.
+    /// history line and a diff id for each step); of a stage on a stage, those of the image at the very bottom. `created`
+    /// is unset.
     pub config: ImageConfig,
 }
 
