@@ -1,4 +1,9 @@
 //! The binary `kiln`.
 mod args;
+mod environment;
+mod errors;
+mod excerpt;
 mod render;
+mod request;
+mod stdin;
 fn main() {}

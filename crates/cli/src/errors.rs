@@ -1,0 +1,476 @@
+//! What a user is told when something fails, and with which status kiln ends. Every library error passes through here, and
+//! only here: its kind, its way out, its place in the Dockerfile.
+//!
+//! | status | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | the build failed: a step, a missing file, a check that found something |
+//! | 2 | wrong usage, or a wrong Dockerfile |
+//! | 3 | this machine cannot do it: no namespaces, no disk, no permission |
+//! | 4 | a registry |
+//! | 70 | a bug in kiln |
+//! | 130 | Ctrl-C |
+
+use std::io;
+use std::path::PathBuf;
+
+use kiln_build::error::{At, BuildError, BuildErrorKind, IgnoredBy};
+use kiln_dockerfile::diagnostic::Diagnostic;
+use kiln_oci::error::StoreError;
+use kiln_oci::export::ExportError;
+use kiln_oci::source::{SourceError, SourceErrorKind};
+use kiln_registry::{Failure, PushError};
+
+/// Exit statuses.
+pub(crate) mod status {
+    /// The build failed.
+    pub(crate) const FAILED: u8 = 1;
+    /// Wrong usage or a wrong Dockerfile.
+    pub(crate) const USAGE: u8 = 2;
+    /// This machine cannot do it.
+    pub(crate) const HOST: u8 = 3;
+    /// A registry.
+    pub(crate) const REGISTRY: u8 = 4;
+    /// A bug in kiln.
+    pub(crate) const BUG: u8 = 70;
+    /// Ctrl-C.
+    pub(crate) const INTERRUPTED: u8 = 130;
+}
+
+/// Anything that ends a command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// Arguments that do not fit; clap knows nothing of these rules.
+    #[error("{flag}: {problem}")]
+    Usage {
+        /// Which flag or argument.
+        flag: &'static str,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// A function that kiln does not have yet.
+    #[error("{what} is not supported yet")]
+    NotYet {
+        /// Which.
+        what: String,
+    },
+    /// Nobody says where the store is.
+    #[error("HOME is not set, so there is no place for the store")]
+    NoHome,
+    /// The context is not there.
+    #[error("build context {path}: {source}", path = .path.display())]
+    Context {
+        /// As given.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no Dockerfile.
+    #[error("no Dockerfile at {path}", path = .path.display())]
+    NoDockerfile {
+        /// Where it should be.
+        path: PathBuf,
+        /// What there is instead, as arguments.
+        instead: Option<String>,
+    },
+    /// The Dockerfile is no text.
+    #[error("{name} is not UTF-8 text (byte {offset})")]
+    NotText {
+        /// Which file.
+        name: String,
+        /// The first wrong byte.
+        offset: usize,
+    },
+    /// A build failed.
+    #[error("{error}")]
+    Build {
+        /// Why.
+        error: Box<BuildError>,
+        /// The Dockerfile.
+        dockerfile: Box<Dockerfile>,
+    },
+    /// The engine failed where no Dockerfile is around.
+    #[error(transparent)]
+    Engine(Box<BuildError>),
+    /// The check found something.
+    #[error("{errors} errors and {warnings} warnings in {name}")]
+    Findings {
+        /// Errors.
+        errors: usize,
+        /// Warnings.
+        warnings: usize,
+        /// Of which file.
+        name: String,
+    },
+    /// The store does not have an image.
+    #[error("no image {name:?} in the store")]
+    UnknownImage {
+        /// As given.
+        name: String,
+        /// The nearest that it has.
+        nearest: Option<String>,
+    },
+    /// An image is not what it claims.
+    #[error("{what}: {problems} problems found")]
+    Damaged {
+        /// Which.
+        what: String,
+        /// How many.
+        problems: usize,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An image could not be written out.
+    #[error("cannot write {dest}")]
+    Export {
+        /// Where to.
+        dest: String,
+        /// Why.
+        source: ExportError,
+    },
+    /// A push failed.
+    #[error(transparent)]
+    Push(#[from] PushError),
+    /// An archive on a terminal.
+    #[error("{what} would go to the terminal")]
+    Terminal {
+        /// Which output.
+        what: String,
+    },
+    /// Neither Docker nor Podman.
+    #[error("nothing to load the image with: neither docker nor podman is in PATH")]
+    NoLoader,
+    /// The loader failed.
+    #[error("{program} load failed ({status}): {message}")]
+    Loader {
+        /// Which program.
+        program: String,
+        /// How it ended.
+        status: String,
+        /// What it said.
+        message: String,
+    },
+    /// A name that cannot name an image.
+    #[error(transparent)]
+    Reference(#[from] kiln_oci::reference::BadReference),
+    /// A platform that is none.
+    #[error(transparent)]
+    Platform(#[from] kiln_oci::platform::BadPlatform),
+    /// The sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] kiln_sandbox::Error),
+    /// Input or output; the message names the path.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Whoever read our standard output went away.
+    #[error("the reader of standard output went away")]
+    BrokenPipe,
+}
+
+/// The Dockerfile that an error may point into.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Dockerfile {
+    /// What to call it.
+    pub(crate) name: String,
+    /// Its text.
+    pub(crate) text: String,
+}
+
+/// An error, ready to be shown.
+#[derive(Debug, Default)]
+pub(crate) struct Report<'a> {
+    /// The exit status.
+    pub(crate) status: u8,
+    /// One sentence; empty if nothing is to be said.
+    pub(crate) message: String,
+    /// The way out.
+    pub(crate) hint: Option<String>,
+    /// The instruction.
+    pub(crate) at: Option<&'a At>,
+    /// The Dockerfile.
+    pub(crate) source: Option<&'a Dockerfile>,
+    /// What is wrong with it.
+    pub(crate) findings: &'a [Diagnostic],
+    /// The output of the step that failed.
+    pub(crate) log: Option<&'a PathBuf>,
+}
+
+impl CliError {
+    /// An error about a flag.
+    pub(crate) fn usage(flag: &'static str, problem: impl Into<String>) -> Self {
+        Self::Usage { flag, problem: problem.into(), hint: None }
+    }
+
+    /// What is to be shown of it.
+    pub(crate) fn report(&self) -> Report<'_> {
+        let (status, hint) = self.judge();
+        let mut report = Report { status, hint, message: chain(self), ..Report::default() };
+        match self {
+            Self::Build { error, dockerfile } => {
+                report.at = error.at.as_ref();
+                report.source = Some(dockerfile);
+                describe(error, &mut report);
+            }
+            Self::Engine(error) => describe(error, &mut report),
+            Self::BrokenPipe => report.message.clear(),
+            _ => {}
+        }
+        report
+    }
+
+    fn judge(&self) -> (u8, Option<String>) {
+        match self {
+            Self::Usage { hint, .. } => (status::USAGE, hint.clone()),
+            Self::NotYet { .. } | Self::NotText { .. } | Self::Reference(_) | Self::Platform(_) => {
+                (status::USAGE, None)
+            }
+            Self::NoHome => (status::USAGE, say("set HOME, or name a place with --root DIR")),
+            Self::Context { .. } => {
+                (status::USAGE, say("give a directory, or - for a Dockerfile on standard input"))
+            }
+            Self::NoDockerfile { instead, .. } => {
+                let instead = instead.as_ref().map(|i| format!("there is {i}"));
+                (status::USAGE, instead.or_else(|| say("name it with -f FILE")))
+            }
+            Self::Build { error, .. } | Self::Engine(error) => judge_build(&error.kind),
+            Self::Findings { .. } | Self::Damaged { .. } | Self::BrokenPipe => (status::FAILED, None),
+            Self::UnknownImage { nearest, .. } => {
+                let nearest = nearest.as_ref().map(|n| format!("did you mean {n}?"));
+                (status::USAGE, nearest.or_else(|| say("`kiln images` lists what it has")))
+            }
+            Self::Store(error) => judge_store(error),
+            Self::Export { source, .. } => judge_export(source),
+            Self::Push(error) => judge_push(error),
+            Self::Terminal { .. } => (status::USAGE, say("name a file with dest=FILE, or pipe it on")),
+            Self::NoLoader => {
+                (status::HOST, say("write an archive with --output type=docker,dest=FILE and load it elsewhere"))
+            }
+            Self::Loader { .. } => (status::HOST, None),
+            Self::Sandbox(error) => judge_sandbox(error),
+            Self::Io(error) => judge_io(error),
+        }
+    }
+}
+
+impl From<BuildError> for CliError {
+    fn from(error: BuildError) -> Self {
+        Self::Engine(Box::new(error))
+    }
+}
+
+fn say(hint: &str) -> Option<String> {
+    Some(hint.to_owned())
+}
+
+/// The message and those of its causes that it does not tell itself.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// What a build's error adds to its message.
+fn describe<'a>(error: &'a BuildError, report: &mut Report<'a>) {
+    match &error.kind {
+        BuildErrorKind::Dockerfile(findings) => {
+            report.findings = findings;
+            report.at = None;
+        }
+        BuildErrorKind::Exit { log, .. } | BuildErrorKind::Signal { log, .. } => report.log = Some(log),
+        _ => {}
+    }
+    report.message = chain(&error.kind);
+}
+
+fn judge_build(kind: &BuildErrorKind) -> (u8, Option<String>) {
+    match kind {
+        BuildErrorKind::Dockerfile(_) => (status::USAGE, None),
+        BuildErrorKind::Exit { code, .. } => (status::FAILED, exit_hint(*code)),
+        BuildErrorKind::Signal { signal, .. } => (status::FAILED, exit_hint(128 + signal)),
+        BuildErrorKind::Sandbox { source, .. } => judge_sandbox(source),
+        BuildErrorKind::NoSandbox { .. } => {
+            (status::HOST, say("`kiln doctor` says what is missing; without RUN it builds here as it is"))
+        }
+        BuildErrorKind::Base { source, .. } => judge_source(source),
+        BuildErrorKind::MissingSource { nearest, hidden_by, .. } => {
+            (status::FAILED, missing_hint(nearest.as_deref(), hidden_by.as_ref()))
+        }
+        BuildErrorKind::Copy { help, .. } => (status::FAILED, help.clone()),
+        BuildErrorKind::UnknownUser { what, file, .. } => {
+            (status::FAILED, Some(format!("use a numeric {what} id, or add the {what} to {file} in an earlier step")))
+        }
+        BuildErrorKind::Secret { id, .. } => {
+            (status::FAILED, Some(format!("give it with --secret id={id},src=FILE or --secret id={id},env=NAME")))
+        }
+        BuildErrorKind::Fetch { .. } => (status::FAILED, None),
+        BuildErrorKind::Unsupported { .. } => (status::USAGE, None),
+        BuildErrorKind::NotAllowed { flag, .. } => (status::USAGE, Some(format!("allow it with {flag}"))),
+        BuildErrorKind::Store { .. } => {
+            (status::HOST, say("`kiln prune --all` clears the build cache; named images stay"))
+        }
+        BuildErrorKind::Content(error) => judge_store(error),
+        BuildErrorKind::Layer(_) => (status::FAILED, None),
+        BuildErrorKind::Io(error) => judge_io(error),
+        BuildErrorKind::Interrupted => (status::INTERRUPTED, None),
+        _ => (status::BUG, say("this is a bug in kiln; please report it")),
+    }
+}
+
+fn exit_hint(code: i32) -> Option<String> {
+    match code {
+        126 => say("126 says that a file was found but could not be executed"),
+        127 => say("127 says that a command was not found in the image"),
+        137 => say("SIGKILL is what the kernel sends when memory runs out"),
+        _ => None,
+    }
+}
+
+fn missing_hint(nearest: Option<&str>, hidden_by: Option<&IgnoredBy>) -> Option<String> {
+    if let Some(IgnoredBy { file, line, rule }) = hidden_by {
+        return Some(format!("it is there, but {file}:{line} hides it: `{rule}`"));
+    }
+    nearest.map(|path| format!("did you mean {path:?}?"))
+}
+
+fn judge_source(error: &SourceError) -> (u8, Option<String>) {
+    let reference = &error.reference;
+    let host = reference.split('/').next().unwrap_or_default();
+    let hint = match &error.kind {
+        SourceErrorKind::NotFound => say("check the name and the tag"),
+        SourceErrorKind::NoPlatform { .. } => say("choose one of these with --platform"),
+        SourceErrorKind::Denied { .. } => {
+            Some(format!("log in with `docker login {host}` (or podman, skopeo): kiln reads the same credentials"))
+        }
+        SourceErrorKind::RateLimited { .. } => say("log in for a higher limit, or try again later"),
+        SourceErrorKind::Unreachable { host, detail } => unreachable_hint(host, detail),
+        SourceErrorKind::Io(error) => return judge_io(error),
+        _ => None,
+    };
+    (status::REGISTRY, hint)
+}
+
+fn unreachable_hint(host: &str, detail: &str) -> Option<String> {
+    let detail = detail.to_ascii_lowercase();
+    let tls = ["tls", "certificate", "corrupt message", "invalidcontenttype"].iter().any(|w| detail.contains(w));
+    tls.then(|| format!("if it speaks plain HTTP or has a certificate of its own, allow that with --insecure-registry {host}"))
+}
+
+fn judge_push(error: &PushError) -> (u8, Option<String>) {
+    let hint = match &*error.failure {
+        Failure::Denied { .. } => say("log in with `docker login`: kiln reads the same credentials"),
+        Failure::Unreachable { host, detail, .. } => unreachable_hint(host, detail),
+        Failure::RateLimited { .. } => say("try again later"),
+        Failure::Local { cause, .. } => return judge_io(cause),
+        Failure::Cancelled => return (status::INTERRUPTED, None),
+        _ => None,
+    };
+    (status::REGISTRY, hint)
+}
+
+fn judge_store(error: &StoreError) -> (u8, Option<String>) {
+    match error {
+        StoreError::Io(error) => judge_io(error),
+        StoreError::Mismatch { .. } => (status::REGISTRY, say("the registry sent something else than it promised; try again")),
+        StoreError::NotALayout { .. } | StoreError::Malformed { .. } | StoreError::Digest(_) => (status::FAILED, None),
+        _ => (status::HOST, None),
+    }
+}
+
+fn judge_export(error: &ExportError) -> (u8, Option<String>) {
+    match error {
+        ExportError::Store(error) => judge_store(error),
+        ExportError::Write(error) => judge_io(error),
+        ExportError::Occupied { .. } => (status::USAGE, say("name a new directory, or an OCI layout to add the image to")),
+        _ => (status::HOST, None),
+    }
+}
+
+fn judge_sandbox(error: &kiln_sandbox::Error) -> (u8, Option<String>) {
+    use kiln_sandbox::Error;
+    match error {
+        Error::NotFound { .. } | Error::Exec { .. } | Error::Cwd { .. } | Error::BadCommand => {
+            (status::FAILED, None)
+        }
+        Error::UnknownUlimit { .. } => (status::USAGE, None),
+        Error::Unmapped { .. } | Error::NoSubordinateIds { .. } | Error::IdMap { .. } => (
+            status::HOST,
+            say("give the user a range of ids: `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`"),
+        ),
+        _ => (status::HOST, say("`kiln doctor` says what this machine allows")),
+    }
+}
+
+fn judge_io(error: &io::Error) -> (u8, Option<String>) {
+    let hint = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            say("the disk is full: `kiln prune` frees what is not used, --root DIR chooses another disk")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => say("choose another place for the store with --root DIR"),
+        _ => None,
+    };
+    (status::HOST, hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses() {
+        let io = |kind| io::Error::new(kind, "x");
+        let source = |kind| BuildErrorKind::Base {
+            image: "a".to_owned(),
+            source: SourceError { reference: "r.example/a".to_owned(), kind },
+        };
+        let cases = [
+            (BuildErrorKind::Dockerfile(vec![]), status::USAGE),
+            (BuildErrorKind::Exit { command: "x".into(), code: 3, log: "l".into() }, status::FAILED),
+            (BuildErrorKind::NoSandbox { reason: "r".into() }, status::HOST),
+            (source(SourceErrorKind::NotFound), status::REGISTRY),
+            (source(SourceErrorKind::Io(io(io::ErrorKind::StorageFull))), status::HOST),
+            (BuildErrorKind::Interrupted, status::INTERRUPTED),
+            (BuildErrorKind::Cancelled, status::BUG),
+            (BuildErrorKind::Io(io(io::ErrorKind::PermissionDenied)), status::HOST),
+        ];
+        for (kind, want) in cases {
+            let error = CliError::from(BuildError::from(kind));
+            assert_eq!(error.report().status, want, "{error}");
+        }
+    }
+
+    #[test]
+    fn the_way_out() {
+        let hidden = IgnoredBy { file: ".dockerignore".into(), line: 4, rule: "*.txt".into() };
+        let missing = |nearest: Option<&str>, hidden_by| BuildErrorKind::MissingSource {
+            pattern: "a.txt".into(),
+            whence: "the build context".into(),
+            nearest: nearest.map(str::to_owned),
+            hidden_by,
+        };
+        let hint = |kind: BuildErrorKind| CliError::from(BuildError::from(kind)).report().hint;
+        assert_eq!(
+            hint(missing(Some("b.txt"), Some(hidden))).as_deref(),
+            Some("it is there, but .dockerignore:4 hides it: `*.txt`")
+        );
+        assert_eq!(hint(missing(Some("b.txt"), None)).as_deref(), Some("did you mean \"b.txt\"?"));
+        assert_eq!(hint(missing(None, None)), None);
+        assert!(exit_hint(127).is_some() && exit_hint(1).is_none());
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let error = CliError::Context { path: "x".into(), source: io::Error::other("gone") };
+        assert_eq!(chain(&error), "build context x: gone");
+    }
+}

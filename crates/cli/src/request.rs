@@ -1,0 +1,456 @@
+//! From what was typed to what is asked of the engine: files are found, variables looked up, names parsed.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kiln_build::request::{
+    Compression, Context, LayerForm, NamedContext, Network, Request, RunSettings, SecretSource,
+};
+use kiln_oci::platform::Platform;
+use kiln_oci::reference::Reference;
+
+use crate::args::build::BuildArgs;
+use crate::args::output::{Algorithm, ImageSpec, Output};
+use crate::args::values::{Secret, SecretFrom, Ssh};
+use crate::environment::Environment;
+use crate::errors::{CliError, Dockerfile};
+use crate::stdin;
+
+/// Everything that a build needs.
+pub(crate) struct Prepared {
+    /// For the engine.
+    pub(crate) request: Request,
+    /// For error messages.
+    pub(crate) source: Dockerfile,
+}
+
+/// Looks everything up. The first thing that is wrong ends it; nothing is written (but see [`stdin::spool`]).
+pub(crate) fn prepare(args: &BuildArgs, environment: &Environment) -> Result<Prepared, CliError> {
+    if let Some(flag) = args.later.asked_for() {
+        return Err(CliError::NotYet { what: flag.to_owned() });
+    }
+    let input = Input::of(args)?;
+    let source = Dockerfile { name: input.name, text: input.text };
+    let build_args = build_args(args, environment);
+    let source_date_epoch = source_date_epoch(&build_args)?;
+    let request = Request {
+        dockerfile: source.text.clone(),
+        dockerfile_name: source.name.clone(),
+        dockerfile_path: input.path,
+        context: input.context,
+        contexts: named_contexts(args)?,
+        target: args.target.clone().filter(|t| !t.is_empty()),
+        build_args,
+        labels: args.labels.iter().map(|l| (l.key.clone(), l.value.clone())).collect(),
+        platforms: platforms(&args.platforms)?,
+        secrets: secrets(&args.secrets, environment)?,
+        ssh: agents(&args.ssh, environment)?,
+        no_cache: args.no_cache,
+        no_cache_filter: args.no_cache_filter.clone(),
+        pull: args.pull,
+        source_date_epoch,
+        run: run_settings(args)?,
+        jobs: args.jobs.map_or_else(processors, std::num::NonZeroUsize::get),
+        wanted: args
+            .outputs
+            .iter()
+            .find_map(Output::image)
+            .map(|spec| layer_form(spec, source_date_epoch))
+            .or_else(|| (args.push || args.load).then(LayerForm::default)),
+    };
+    Ok(Prepared { request, source })
+}
+
+/// The form in which `spec` wants layers.
+pub(crate) fn layer_form(spec: &ImageSpec, source_date_epoch: Option<i64>) -> LayerForm {
+    let level = spec.level;
+    let compression = match spec.compression {
+        Some(Algorithm::Uncompressed) => Compression::Uncompressed,
+        Some(Algorithm::Zstd) => Compression::Zstd(level.filter(|l| *l > 0).unwrap_or(3)),
+        Some(Algorithm::Gzip) | None => {
+            let level = level.and_then(|l| u32::try_from(l).ok());
+            level.map_or(LayerForm::default().compression, Compression::Gzip)
+        }
+    };
+    let clamp = source_date_epoch.filter(|_| spec.rewrite_timestamp);
+    LayerForm { compression, force: spec.force, clamp }
+}
+
+/// Names of the image: `--tag` and `name=`.
+pub(crate) fn names<'a>(texts: impl IntoIterator<Item = &'a String>) -> Result<Vec<Reference>, CliError> {
+    let mut names: Vec<Reference> = Vec::new();
+    for text in texts {
+        let name: Reference = text.parse()?;
+        if name.digest.is_some() {
+            return Err(CliError::usage("--tag", format!("{text} has a digest; a name gets its digest from what is built")));
+        }
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}
+
+/// The Dockerfile and the context.
+struct Input {
+    name: String,
+    text: String,
+    path: Option<PathBuf>,
+    context: Context,
+}
+
+impl Input {
+    fn of(args: &BuildArgs) -> Result<Self, CliError> {
+        if args.context == "-" {
+            return Self::of_stdin(args);
+        }
+        if is_remote(&args.context) {
+            return Err(CliError::NotYet { what: format!("{}: a remote build context", args.context) });
+        }
+        let directory = directory(&args.context)?;
+        if args.file.as_deref() == Some("-") {
+            let bytes = stdin::read_all(&mut stdin::spool()?)?;
+            let name = "Dockerfile".to_owned();
+            let text = to_text(&name, bytes)?;
+            return Ok(Self { name, text, path: None, context: Context::Directory(directory) });
+        }
+        let path = find_dockerfile(args.file.as_deref(), Path::new(&args.context))?;
+        let name = display_name(&path);
+        let bytes = fs_err::read(&path)?;
+        let inside = fs_err::canonicalize(&path)?.strip_prefix(&directory).ok().map(Path::to_path_buf);
+        // A Dockerfile elsewhere may still have its own ignore file beside it.
+        let path = inside.unwrap_or(std::path::absolute(&path)?);
+        let text = to_text(&name, bytes)?;
+        Ok(Self { name, text, path: Some(path), context: Context::Directory(directory) })
+    }
+
+    fn of_stdin(args: &BuildArgs) -> Result<Self, CliError> {
+        if args.file.as_deref() == Some("-") {
+            return Err(CliError::usage("--file", "standard input is the build context already"));
+        }
+        let bytes = stdin::read_all(&mut stdin::spool()?)?;
+        if stdin::is_archive(&bytes) {
+            return Err(CliError::NotYet { what: "a tar archive as the build context".to_owned() });
+        }
+        if let Some(file) = &args.file {
+            let problem = format!("{file} is looked for in the context, but that is a Dockerfile on standard input");
+            return Err(CliError::usage("--file", problem));
+        }
+        let name = "Dockerfile".to_owned();
+        let text = to_text(&name, bytes)?;
+        Ok(Self { name, text, path: None, context: Context::Empty })
+    }
+}
+
+fn is_remote(text: &str) -> bool {
+    text.contains("://") || text.starts_with("git@") || text.starts_with("github.com/")
+}
+
+fn directory(text: &str) -> Result<PathBuf, CliError> {
+    let path = Path::new(text);
+    let wrong = |source| CliError::Context { path: path.to_path_buf(), source };
+    // Not through fs_err: the message names the path already.
+    let real = path.canonicalize().map_err(wrong)?;
+    if real.is_dir() { Ok(real) } else { Err(wrong(io::ErrorKind::NotADirectory.into())) }
+}
+
+/// `-f FILE` (from the working directory), or `CONTEXT/Dockerfile`, or as BuildKit does `CONTEXT/dockerfile`.
+fn find_dockerfile(file: Option<&str>, context: &Path) -> Result<PathBuf, CliError> {
+    let path = match file {
+        Some(file) => PathBuf::from(file),
+        None => context.join("Dockerfile"),
+    };
+    if path.is_dir() {
+        return Err(CliError::usage("--file", format!("{} is a directory", path.display())));
+    }
+    if path.exists() {
+        return Ok(path);
+    }
+    let lowercase = context.join("dockerfile");
+    if file.is_none() && lowercase.is_file() {
+        return Ok(lowercase);
+    }
+    let instead = file
+        .map(|file| context.join(file))
+        .into_iter()
+        .chain(["Dockerfile", "Containerfile"].map(|name| context.join(name)))
+        .find(|candidate| candidate.is_file())
+        .map(|candidate| format!("{0} (-f {0})", candidate.display()));
+    Err(CliError::NoDockerfile { path, instead })
+}
+
+/// The path as short as it stays right: relative to the working directory if it is below.
+fn display_name(path: &Path) -> String {
+    let cwd = std::env::current_dir().unwrap_or_default();
+    let short = path.strip_prefix(&cwd).unwrap_or(path);
+    let short = short.strip_prefix(".").unwrap_or(short);
+    short.display().to_string()
+}
+
+fn to_text(name: &str, bytes: Vec<u8>) -> Result<String, CliError> {
+    String::from_utf8(bytes)
+        .map_err(|e| CliError::NotText { name: name.to_owned(), offset: e.utf8_error().valid_up_to() })
+}
+
+/// `--build-arg`; a name without a value takes it from the environment or is left out. `SOURCE_DATE_EPOCH` of the
+/// environment counts, as with buildx.
+fn build_args(args: &BuildArgs, environment: &Environment) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    if let Some(epoch) = environment.get(EPOCH) {
+        all.insert(EPOCH.to_owned(), epoch.to_owned());
+    }
+    for arg in &args.build_args {
+        let from_environment = || environment.raw(&arg.key).map(|v| v.to_string_lossy().into_owned());
+        match arg.value.clone().or_else(from_environment) {
+            Some(value) => all.insert(arg.key.clone(), value),
+            None => all.remove(&arg.key),
+        };
+    }
+    all
+}
+
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+fn source_date_epoch(build_args: &BTreeMap<String, String>) -> Result<Option<i64>, CliError> {
+    let Some(text) = build_args.get(EPOCH).filter(|text| !text.is_empty()) else { return Ok(None) };
+    match text.parse::<i64>() {
+        Ok(epoch) if epoch >= 0 => Ok(Some(epoch)),
+        _ => Err(CliError::usage(EPOCH, format!("{text:?} is not a number of seconds since 1970"))),
+    }
+}
+
+fn named_contexts(args: &BuildArgs) -> Result<BTreeMap<String, NamedContext>, CliError> {
+    let mut all = BTreeMap::new();
+    for pair in &args.build_contexts {
+        let value = pair.value.as_str();
+        let context = if let Some(image) = value.strip_prefix("docker-image://") {
+            image.parse::<Reference>()?;
+            NamedContext::Image(image.to_owned())
+        } else if let Some(layout) = value.strip_prefix("oci-layout://") {
+            NamedContext::Layout(layout.to_owned())
+        } else if is_remote(value) || value.starts_with("target:") {
+            return Err(CliError::NotYet { what: format!("--build-context {}={value}", pair.key) });
+        } else {
+            NamedContext::Directory(directory(value)?)
+        };
+        all.insert(pair.key.clone(), context);
+    }
+    Ok(all)
+}
+
+fn platforms(texts: &[String]) -> Result<Vec<Platform>, CliError> {
+    let mut all: Vec<Platform> = Vec::new();
+    for text in texts.iter().map(|t| t.trim()).filter(|t| !t.is_empty()) {
+        let platform = if text == "local" { Platform::host() } else { text.parse()? };
+        if !all.contains(&platform) {
+            all.push(platform);
+        }
+    }
+    if all.is_empty() {
+        all.push(Platform::host());
+    }
+    Ok(all)
+}
+
+/// The largest secret, as in BuildKit.
+const LARGEST_SECRET: u64 = 500 << 10;
+
+fn secrets(
+    list: &[Secret],
+    environment: &Environment,
+) -> Result<BTreeMap<String, SecretSource>, CliError> {
+    let mut all = BTreeMap::new();
+    for secret in list {
+        let file = |path: &str| secret_file(&secret.id, path);
+        let source = match &secret.from {
+            SecretFrom::File(path) => file(path)?,
+            SecretFrom::Variable(name) => match environment.bytes(name) {
+                Some(bytes) => SecretSource::Bytes(Arc::from(bytes)),
+                None => {
+                    let problem = format!("{}: the environment has no variable {name}", secret.id);
+                    return Err(CliError::usage("--secret", problem));
+                }
+            },
+            SecretFrom::Either(name) => match environment.bytes(name) {
+                Some(bytes) => SecretSource::Bytes(Arc::from(bytes)),
+                None => file(name)?,
+            },
+        };
+        all.insert(secret.id.clone(), source);
+    }
+    Ok(all)
+}
+
+fn secret_file(id: &str, path: &str) -> Result<SecretSource, CliError> {
+    let wrong = |problem: String| CliError::usage("--secret", format!("{id}: {problem}"));
+    let meta = fs_err::metadata(path).map_err(|e| wrong(e.to_string()))?;
+    if meta.is_dir() {
+        return Err(wrong(format!("{path} is a directory")));
+    }
+    if meta.len() > LARGEST_SECRET {
+        return Err(wrong(format!("{path} is larger than 500 KiB")));
+    }
+    Ok(SecretSource::File(std::path::absolute(path)?))
+}
+
+fn agents(list: &[Ssh], environment: &Environment) -> Result<BTreeMap<String, PathBuf>, CliError> {
+    use std::os::unix::fs::FileTypeExt;
+    let mut all = BTreeMap::new();
+    for ssh in list {
+        let wrong = |problem: String| CliError::usage("--ssh", format!("{}: {problem}", ssh.id));
+        let path = match ssh.path.as_deref().or_else(|| environment.get("SSH_AUTH_SOCK")) {
+            Some(path) => std::path::absolute(path)?,
+            None => return Err(wrong("SSH_AUTH_SOCK is not set, so there is no agent to forward".to_owned())),
+        };
+        let meta = fs_err::metadata(&path).map_err(|e| wrong(e.to_string()))?;
+        if !meta.file_type().is_socket() {
+            let what = "a private key file is not supported yet; start an ssh-agent and add the key to it";
+            return Err(wrong(format!("{} is not a socket: {what}", path.display())));
+        }
+        all.insert(ssh.id.clone(), path);
+    }
+    Ok(all)
+}
+
+fn run_settings(args: &BuildArgs) -> Result<RunSettings, CliError> {
+    let network = match args.network.as_str() {
+        "default" | "host" => Network::Host,
+        "none" => Network::None,
+        other => {
+            let problem = format!("unknown mode {other:?} (one of default, host, none)");
+            return Err(CliError::usage("--network", problem));
+        }
+    };
+    let mut allow_insecure = false;
+    for entitlement in &args.allow {
+        match entitlement.as_str() {
+            "security.insecure" => allow_insecure = true,
+            // Steps have the host's network anyway.
+            "network.host" => {}
+            other => {
+                let problem = format!("unknown entitlement {other:?} (one of security.insecure, network.host)");
+                return Err(CliError::usage("--allow", problem));
+            }
+        }
+    }
+    Ok(RunSettings {
+        network,
+        hosts: args.add_hosts.clone(),
+        ulimits: args.ulimits.clone(),
+        shm_size: args.shm_size,
+        // A machine without one resolves nothing; then steps do not either.
+        resolv_conf: fs_err::read("/etc/resolv.conf").unwrap_or_default(),
+        allow_insecure,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn prepared(line: &str, variables: &[(&str, &str)]) -> Result<Prepared, String> {
+        let words = ["kiln", "build"].into_iter().chain(line.split_whitespace());
+        let Ok(Cli { command: Command::Build(args), .. }) = Cli::try_parse_from(words) else {
+            panic!("{line}");
+        };
+        prepare(&args, &Environment::of(variables, false)).map_err(|e| {
+            let report = e.report();
+            let hint = report.hint.map(|h| format!(" ({h})")).unwrap_or_default();
+            format!("{}{hint}", report.message)
+        })
+    }
+
+    struct Folder(tempfile::TempDir);
+
+    impl Folder {
+        fn with(files: &[(&str, &str)]) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            for (name, text) in files {
+                let path = dir.path().join(name);
+                fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+                fs_err::write(path, text).unwrap();
+            }
+            Self(dir)
+        }
+
+        fn path(&self) -> String {
+            self.0.path().canonicalize().unwrap().display().to_string()
+        }
+    }
+
+    #[test]
+    fn where_the_dockerfile_is() {
+        let folder = Folder::with(&[("a/Dockerfile", "FROM x\n"), ("b/dockerfile", "FROM y\n"), ("c/Containerfile", "")]);
+        let at = folder.path();
+        let found = |line: String| prepared(&line, &[]).map(|p| (p.request.dockerfile, p.request.dockerfile_path));
+        assert_eq!(found(format!("{at}/a")), Ok(("FROM x\n".into(), Some("Dockerfile".into()))));
+        assert_eq!(found(format!("{at}/b")), Ok(("FROM y\n".into(), Some("dockerfile".into()))));
+        let outside = format!("{at}/a/Dockerfile");
+        assert_eq!(found(format!("-f {outside} {at}/b")), Ok(("FROM x\n".into(), Some(outside.clone().into()))));
+        assert_eq!(found(format!("-f {outside} {at}")), Ok(("FROM x\n".into(), Some("a/Dockerfile".into()))));
+        assert_eq!(
+            found(format!("{at}/c")),
+            Err(format!("no Dockerfile at {at}/c/Dockerfile (there is {at}/c/Containerfile (-f {at}/c/Containerfile))"))
+        );
+        assert!(found(format!("-f {at} {at}")).unwrap_err().contains("is a directory"));
+        let missing = found(format!("{at}/d")).unwrap_err();
+        assert!(missing.starts_with(&format!("build context {at}/d: ")), "{missing}");
+        assert!(found("https://example.com/x.git".into()).unwrap_err().contains("not supported yet"));
+    }
+
+    #[test]
+    fn arguments_and_the_environment() {
+        let folder = Folder::with(&[("Dockerfile", "FROM x\n")]);
+        let line = format!("--build-arg A --build-arg B=2 --build-arg C {}", folder.path());
+        let variables = [("A", ""), ("B", "no"), ("SOURCE_DATE_EPOCH", "12")];
+        let request = prepared(&line, &variables).unwrap().request;
+        let args: Vec<String> = request.build_args.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(args, ["A=", "B=2", "SOURCE_DATE_EPOCH=12"]);
+        assert_eq!(request.source_date_epoch, Some(12));
+        let line = format!("--build-arg SOURCE_DATE_EPOCH=7 {}", folder.path());
+        assert_eq!(prepared(&line, &variables).unwrap().request.source_date_epoch, Some(7));
+        let line = format!("--build-arg SOURCE_DATE_EPOCH=today {}", folder.path());
+        assert!(prepared(&line, &[]).is_err());
+    }
+
+    #[test]
+    fn secrets_are_looked_up() {
+        let folder = Folder::with(&[("Dockerfile", "FROM x\n"), ("key", "k")]);
+        let at = folder.path();
+        let get = |flag: &str, variables: &[(&str, &str)]| {
+            prepared(&format!("--secret {flag} {at}"), variables).map(|p| format!("{:?}", p.request.secrets))
+        };
+        assert_eq!(get(&format!("id=a,src={at}/key"), &[]), Ok(format!(r#"{{"a": File("{at}/key")}}"#)));
+        assert_eq!(get("id=a,env=B", &[("B", "x")]), Ok(r#"{"a": Bytes(..)}"#.to_owned()));
+        assert_eq!(get("id=TOKEN", &[("TOKEN", "x")]), Ok(r#"{"TOKEN": Bytes(..)}"#.to_owned()));
+        assert_eq!(
+            get("id=a,env=B", &[]),
+            Err("--secret: a: the environment has no variable B".to_owned())
+        );
+        assert!(get(&format!("id=a,src={at}/nokey"), &[]).unwrap_err().contains("nokey"));
+        assert!(get(&format!("id=a,src={at}"), &[]).unwrap_err().contains("directory"));
+    }
+
+    #[test]
+    fn forms_of_layers() {
+        let form = |spec: &str| match crate::args::output::parse(spec) {
+            Ok(output) => layer_form(output.image().unwrap(), Some(9)),
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(form("type=oci"), LayerForm::default());
+        assert_eq!(form("type=oci,compression=zstd").compression, Compression::Zstd(3));
+        assert_eq!(form("type=oci,compression-level=9").compression, Compression::Gzip(9));
+        assert_eq!(form("type=oci,compression=uncompressed").compression, Compression::Uncompressed);
+        assert_eq!(form("type=oci,rewrite-timestamp=true").clamp, Some(9));
+        assert!(form("type=oci,force-compression=true").force);
+    }
+}
