@@ -31,7 +31,7 @@ pub(super) fn read(
         return Vec::new();
     }
     let mut opened = Vec::new();
-    for found in (Scanner { text: args.text(), at: 0, shell: keyword == Keyword::Run }).scan() {
+    for found in Scanner::new(args.text(), keyword == Keyword::Run).scan() {
         let span = args.sub(found.start, found.end).span();
         let mut heredoc = Heredoc {
             name: found.name,
@@ -51,37 +51,25 @@ pub(super) fn read(
 
 /// Takes lines up to the delimiter; if it never comes, up to what looks like the next instruction.
 fn read_body(heredoc: &mut Heredoc, lines: &mut Lines<'_>, diagnostics: &mut Vec<Diagnostic>) -> bool {
-    let Some(first) = lines.peek() else {
-        diagnostics.push(unterminated(heredoc));
-        return false;
-    };
-    let is_end = |content: &str| {
-        let visible = if heredoc.strip_tabs { content.trim_start_matches('\t') } else { content };
-        visible == heredoc.name
-    };
-    let mut ahead = Lines::new(lines.text(), first.start, first.number);
-    let mut ignored = Vec::new();
-    let mut terminated = false;
-    while let Some(line) = ahead.next(&mut ignored) {
-        terminated = is_end(ahead.content(line));
-        if terminated {
-            heredoc.body_span = Span::new(first.start, line.start);
-            break;
-        }
-    }
-    if !terminated {
+    if !lines.will_give(&heredoc.name, heredoc.strip_tabs) {
         diagnostics.push(unterminated(heredoc));
         while lines.peek().is_some_and(|line| !starts_instruction(lines.content(line))) {
             lines.next(diagnostics);
         }
         return false;
     }
+    let start = lines.peek().map_or(lines.text().len(), |line| line.start);
+    let mut end = start;
     while let Some(line) = lines.next(diagnostics) {
-        if is_end(lines.content(line)) {
+        let content = lines.content(line);
+        let visible = if heredoc.strip_tabs { content.trim_start_matches('\t') } else { content };
+        end = line.start;
+        if visible == heredoc.name {
             break;
         }
     }
-    let raw = &lines.text()[heredoc.body_span.start..heredoc.body_span.end];
+    heredoc.body_span = Span::new(start, end);
+    let raw = &lines.text()[start..end];
     heredoc.body = if heredoc.strip_tabs {
         raw.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()
     } else {
@@ -116,9 +104,18 @@ struct Scanner<'a> {
     text: &'a str,
     at: usize,
     shell: bool,
+    /// How many `((` were not closed so far.
+    unclosed: usize,
 }
 
-impl Scanner<'_> {
+/// After so many `((` that are never closed no more are looked into: each costs a search to the end.
+const MOST_UNCLOSED: usize = 100;
+
+impl<'a> Scanner<'a> {
+    fn new(text: &'a str, shell: bool) -> Self {
+        Self { text, at: 0, shell, unclosed: 0 }
+    }
+
     /// All openings in order; none if quotes or braces are not closed.
     fn scan(mut self) -> Vec<Found> {
         let mut found = Vec::new();
@@ -219,7 +216,8 @@ impl Scanner<'_> {
     /// Passes over `((...))`; if it is not closed, over the parentheses alone.
     fn arithmetic(&mut self) {
         let mut depth = 0_usize;
-        for (i, c) in self.rest().char_indices() {
+        let searched = if self.unclosed < MOST_UNCLOSED { self.rest() } else { "" };
+        for (i, c) in searched.char_indices() {
             match c {
                 '(' => depth += 1,
                 ')' => depth -= 1,
@@ -230,6 +228,7 @@ impl Scanner<'_> {
                 return;
             }
         }
+        self.unclosed += 1;
         self.at += 2;
     }
 
@@ -300,7 +299,7 @@ mod tests {
     use super::*;
 
     fn scan(text: &str, shell: bool) -> Vec<Found> {
-        Scanner { text, at: 0, shell }.scan()
+        Scanner::new(text, shell).scan()
     }
 
     #[test]

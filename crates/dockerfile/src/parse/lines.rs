@@ -1,5 +1,7 @@
 //! Lines of the file, and the longer lines that continuations join them to.
 
+use std::collections::HashMap;
+
 use crate::diagnostic::Diagnostic;
 use crate::span::{Span, Spanned};
 
@@ -27,12 +29,22 @@ pub(super) struct Lines<'t> {
     number: usize,
     /// End of the line given out last.
     pub(super) last_end: usize,
+    last_of: Option<LastOf<'t>>,
+}
+
+/// Where the last line of each content begins, made once it is asked for. It spares a file full of
+/// here-documents that never end a search to the end for each of them.
+#[derive(Debug, Default)]
+struct LastOf<'t> {
+    whole: HashMap<&'t str, usize>,
+    /// Without the tabs at their head.
+    untabbed: HashMap<&'t str, usize>,
 }
 
 impl<'t> Lines<'t> {
     /// All lines from byte `start` on, which is the beginning of line `number`.
     pub(super) fn new(text: &'t str, start: usize, number: usize) -> Self {
-        Self { text, at: start, number, last_end: start }
+        Self { text, at: start, number, last_end: start, last_of: None }
     }
 
     pub(super) fn text(&self) -> &'t str {
@@ -53,6 +65,23 @@ impl<'t> Lines<'t> {
         let content = rest[..length].trim_end_matches(['\r', '\n']);
         let (start, next) = (self.at, self.at + length);
         Some(Line { start, end: start + content.len(), next, number: self.number })
+    }
+
+    /// Whether a line that is just `content` is still to come.
+    pub(super) fn will_give(&mut self, content: &str, strip_tabs: bool) -> bool {
+        let text = self.text;
+        let known = self.last_of.get_or_insert_with(|| {
+            let (mut last_of, mut start) = (LastOf::default(), 0);
+            for line in text.split_inclusive('\n') {
+                let content = line.trim_end_matches(['\r', '\n']);
+                last_of.whole.insert(content, start);
+                last_of.untabbed.insert(content.trim_start_matches('\t'), start);
+                start += line.len();
+            }
+            last_of
+        });
+        let lines = if strip_tabs { &known.untabbed } else { &known.whole };
+        lines.get(content).is_some_and(|start| *start >= self.at)
     }
 
     pub(super) fn next(&mut self, diagnostics: &mut Vec<Diagnostic>) -> Option<Line> {

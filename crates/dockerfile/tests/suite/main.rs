@@ -5,3 +5,4 @@ mod differential;
 mod golden;
 mod mutants;
 mod render;
+mod rules;
