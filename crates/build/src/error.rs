@@ -69,6 +69,10 @@ pub enum BuildErrorKind {
         /// Why, rung by rung.
         reason: String,
     },
+    /// A RUN has turned up (in the ONBUILD triggers of a base image, say), and this process has not entered the user namespace
+    /// that it needs. Whoever called enters it and builds again: nothing was lost.
+    #[error("a step needs a root filesystem to run in")]
+    NeedsNamespace,
     /// A base image could not be had.
     #[error("cannot get base image {image}")]
     Base {
@@ -150,10 +154,22 @@ pub enum BuildErrorKind {
     },
     /// The content store failed.
     #[error(transparent)]
-    Content(#[from] kiln_oci::store::StoreError),
-    /// Packing, unpacking or comparing failed.
+    Content(#[from] kiln_oci::error::StoreError),
+    /// Reading an archive or a layer failed.
     #[error(transparent)]
-    Layer(#[from] kiln_layer::LayerError),
+    Tar(#[from] kiln_layer::tar::TarError),
+    /// Writing a layer failed.
+    #[error(transparent)]
+    Pack(#[from] kiln_layer::pack::PackError),
+    /// Unpacking a layer failed.
+    #[error(transparent)]
+    Unpack(#[from] kiln_layer::unpack::UnpackError),
+    /// Looking at what a RUN changed failed.
+    #[error(transparent)]
+    Diff(#[from] kiln_layer::diff::DiffError),
+    /// Looking at a root filesystem failed.
+    #[error(transparent)]
+    View(#[from] kiln_layer::view::ViewError),
     /// Input or output failed; the message names the path.
     #[error(transparent)]
     Io(#[from] std::io::Error),

@@ -1,3 +1,21 @@
 //! Executes a plan: keys, cache, scheduling, contexts, events.
+mod bases;
+mod contexts;
+mod copy;
+pub mod engine;
+pub mod error;
 pub mod event;
+mod fetch;
+mod files;
+mod image;
+mod key;
+mod layers;
+mod remove;
+mod report;
 pub mod request;
+mod run;
+mod schedule;
+mod stage;
+pub mod store;
+mod users;
+mod work;

@@ -27,6 +27,8 @@ pub struct Request {
     pub labels: Vec<(String, String)>,
     /// `--platform`; never empty.
     pub platforms: Vec<Platform>,
+    /// Whether `--platform` was given. If not, the result takes the platform of its base image.
+    pub platforms_given: bool,
     /// `--secret`, by id.
     pub secrets: BTreeMap<String, SecretSource>,
     /// `--ssh`: path of an agent's socket, by id.
@@ -43,6 +45,8 @@ pub struct Request {
     pub run: RunSettings,
     /// How many things may happen at once.
     pub jobs: usize,
+    /// Fetches URLs of ADD; without one they are refused.
+    pub fetcher: Option<Arc<dyn Fetcher>>,
     /// Forms of the target's layers that will be asked for; lets the engine compress while later steps run.
     pub wanted: Option<LayerForm>,
 }
@@ -138,6 +142,27 @@ impl Default for LayerForm {
     fn default() -> Self {
         Self { compression: Compression::Gzip(6), force: false, clamp: None }
     }
+}
+
+/// Fetches what `ADD https://...` names. `kiln-cli` wires an HTTP client to it: this crate has no network.
+pub trait Fetcher: Send + Sync {
+    /// Writes the body of `url` to `out`, redirects followed. A status other than 200 is an error.
+    fn fetch(&self, url: &str, out: &mut dyn std::io::Write) -> Result<Fetched, FetchError>;
+}
+
+/// A finished download.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fetched {
+    /// `Last-Modified`, in seconds since 1970.
+    pub last_modified: Option<i64>,
+}
+
+/// Why a download failed: one sentence that names the status or the cause.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct FetchError {
+    /// The sentence.
+    pub reason: String,
 }
 
 /// Where images of registries come from.

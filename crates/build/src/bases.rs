@@ -1,0 +1,219 @@
+//! Base images: found once per build, pulled when a step needs their files.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kiln_oci::digest::Digest;
+use kiln_oci::layout_source::LayoutSource;
+use kiln_oci::platform::Platform;
+use kiln_oci::reference::Reference;
+use kiln_oci::source::{ImageSource, ResolvedImage, SourceError, SourceErrorKind};
+use kiln_plan::model::{BaseKey, ImageOrigin};
+use serde::{Deserialize, Serialize};
+
+use crate::error::BuildErrorKind;
+use crate::event::{TaskKind, TaskOutcome};
+use crate::layers::pull::Puller;
+use crate::layers::{Layer, Rootfs};
+use crate::store::{read_json, write_json};
+
+/// An image that a build starts from or copies from.
+pub(crate) struct Base {
+    source: Arc<dyn ImageSource>,
+    image: ResolvedImage,
+    layers: Mutex<Option<Vec<Arc<Layer>>>>,
+}
+
+impl Base {
+    /// What the registry said.
+    pub(crate) fn image(&self) -> &ResolvedImage {
+        &self.image
+    }
+}
+
+/// All bases of a build.
+pub(crate) struct Bases<'a> {
+    puller: Puller<'a>,
+    images: Arc<dyn ImageSource>,
+    ask_registry: bool,
+    known: Mutex<HashMap<BaseKey, Arc<Base>>>,
+}
+
+/// What a reference last resolved to.
+#[derive(Serialize, Deserialize)]
+struct Remembered {
+    manifest: Digest,
+    root: Digest,
+    media_type: String,
+}
+
+impl<'a> Bases<'a> {
+    /// With `ask_registry` images of the store itself are passed over (`--pull`).
+    pub(crate) fn new(puller: Puller<'a>, images: Arc<dyn ImageSource>, ask_registry: bool) -> Self {
+        Self { puller, images, ask_registry, known: Mutex::new(HashMap::new()) }
+    }
+
+    /// Finds an image: manifest and configuration, no layer.
+    pub(crate) fn find(&self, key: &BaseKey) -> Result<Arc<Base>, BuildErrorKind> {
+        if let Some(base) = lock(&self.known).get(key) {
+            return Ok(base.clone());
+        }
+        let (source, image) = match &key.origin {
+            ImageOrigin::Registry(name) => self.from_registry(name, &key.platform)?,
+            ImageOrigin::Layout(spec) => from_layout(spec, &key.platform)?,
+        };
+        let wrong = !key.platform.accepts(&image.config.platform());
+        if wrong && !image.config.architecture.is_empty() {
+            let has = image.config.platform();
+            self.puller.reporter.notice(
+                None,
+                format!("{} is an image for {has}, not for {}", image.reference.familiar(), key.platform),
+            );
+        }
+        let base = Arc::new(Base { source, image, layers: Mutex::new(None) });
+        Ok(lock(&self.known).entry(key.clone()).or_insert(base).clone())
+    }
+
+    /// Its root filesystem; what is not in the store yet is pulled, once per build.
+    pub(crate) fn rootfs(&self, key: &BaseKey) -> Result<Rootfs, BuildErrorKind> {
+        let base = self.find(key)?;
+        let mut layers = lock(&base.layers);
+        if layers.is_none() {
+            *layers = Some(self.puller.pull(base.source.as_ref(), &base.image)?);
+        }
+        let mut rootfs = Rootfs::empty();
+        for layer in layers.iter().flatten() {
+            rootfs.push(layer.clone());
+        }
+        Ok(rootfs)
+    }
+
+    fn from_registry(
+        &self,
+        name: &str,
+        platform: &Platform,
+    ) -> Result<(Arc<dyn ImageSource>, ResolvedImage), BuildErrorKind> {
+        let failed = |source| BuildErrorKind::Base { image: name.to_owned(), source };
+        let reference: Reference = name.parse().map_err(|e| {
+            let kind =
+                SourceErrorKind::Malformed { what: "the image name".to_owned(), detail: format!("{e}") };
+            failed(SourceError { reference: name.to_owned(), kind })
+        })?;
+        let memory = self.memory_of(&reference, platform);
+        // A digest never comes to mean something else: what is in the store needs no registry.
+        if reference.digest.is_some()
+            && let Some(image) = self.recall(&reference, &memory)?
+        {
+            return Ok((self.images.clone(), image));
+        }
+        if let Some(found) = self.from_store(&reference, platform)? {
+            return Ok(found);
+        }
+        let task_name = format!("resolve {}", reference.familiar());
+        let image = self.puller.reporter.during(TaskKind::Resolve, task_name, None, |task| {
+            match self.images.resolve(&reference, platform) {
+                Ok(image) => {
+                    self.remember(&image, &memory)?;
+                    Ok((image, TaskOutcome::Done))
+                }
+                Err(error) if matches!(error.kind, SourceErrorKind::Unreachable { .. }) => {
+                    match self.recall(&reference, &memory)? {
+                        Some(image) => {
+                            let digest = image.root_digest;
+                            let message = format!("{error}; using what it last was here, {digest}");
+                            self.puller.reporter.notice(Some(task), message);
+                            Ok((image, TaskOutcome::Cached))
+                        }
+                        None => Err(failed(error)),
+                    }
+                }
+                Err(error) => Err(failed(error)),
+            }
+        })?;
+        Ok((self.images.clone(), image))
+    }
+
+    /// An image of this name that kiln built or was given before, unless the registry has to be asked.
+    fn from_store(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<Option<(Arc<dyn ImageSource>, ResolvedImage)>, BuildErrorKind> {
+        if self.ask_registry {
+            return Ok(None);
+        }
+        let source = LayoutSource::by_reference(self.puller.store.content().layout().clone());
+        match source.resolve(reference, platform) {
+            Ok(image) => Ok(Some((Arc::new(source), image))),
+            Err(SourceError {
+                kind: SourceErrorKind::NotFound | SourceErrorKind::NoPlatform { .. }, ..
+            }) => Ok(None),
+            Err(source) => Err(BuildErrorKind::Base { image: reference.familiar(), source }),
+        }
+    }
+
+    fn memory_of(&self, reference: &Reference, platform: &Platform) -> std::path::PathBuf {
+        self.puller.store.base_path(&Digest::of(format!("{reference} {platform}").as_bytes()))
+    }
+
+    fn remember(&self, image: &ResolvedImage, memory: &std::path::Path) -> Result<(), BuildErrorKind> {
+        let store = self.puller.store;
+        let content = store.content();
+        content.put(&image.manifest_bytes)?;
+        content.put(&image.config_bytes)?;
+        let record = Remembered {
+            manifest: image.manifest_digest,
+            root: image.root_digest,
+            media_type: image.manifest_media_type.clone(),
+        };
+        let same = read_json::<Remembered>(memory)?
+            .is_some_and(|r| (r.manifest, r.root) == (record.manifest, record.root));
+        if !same {
+            write_json(&store.tmp(), memory, &record)?;
+        }
+        Ok(())
+    }
+
+    /// What `reference` was when it was last asked for, if all of that is still in the store.
+    fn recall(
+        &self,
+        reference: &Reference,
+        memory: &std::path::Path,
+    ) -> Result<Option<ResolvedImage>, BuildErrorKind> {
+        let Some(record) = read_json::<Remembered>(memory)? else { return Ok(None) };
+        let content = self.puller.store.content();
+        let Ok(manifest_bytes) = content.read_blob(&record.manifest) else { return Ok(None) };
+        let Ok(manifest) = kiln_oci::manifest::Manifest::parse(&manifest_bytes) else { return Ok(None) };
+        let Ok(config_bytes) = content.read_blob(&manifest.config.digest) else { return Ok(None) };
+        let Ok(config) = serde_json::from_slice(&config_bytes) else { return Ok(None) };
+        Ok(Some(ResolvedImage {
+            reference: reference.clone(),
+            manifest_digest: record.manifest,
+            root_digest: record.root,
+            manifest_bytes,
+            manifest_media_type: record.media_type,
+            config_descriptor: manifest.config.clone(),
+            config_bytes,
+            config,
+            layers: manifest.layers.clone(),
+        }))
+    }
+}
+
+fn from_layout(
+    spec: &str,
+    platform: &Platform,
+) -> Result<(Arc<dyn ImageSource>, ResolvedImage), BuildErrorKind> {
+    let name = format!("oci-layout://{spec}");
+    let source = LayoutSource::parse(spec)?;
+    // A layout given by its path answers for any reference.
+    let reference =
+        Reference { registry: "layout".to_owned(), repository: "image".to_owned(), tag: None, digest: None };
+    let failed = |source| BuildErrorKind::Base { image: name.clone(), source };
+    let image = source.resolve(&reference, platform).map_err(failed)?;
+    Ok((Arc::new(source), image))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

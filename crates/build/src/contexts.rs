@@ -1,0 +1,87 @@
+//! The contexts of a build, opened when something is read from them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kiln_oci::digest::Digest;
+
+use crate::error::BuildErrorKind;
+use crate::files::context::ContextFiles;
+use crate::files::statcache::StatCache;
+use crate::request::{Context, NamedContext, Request};
+use crate::store::Store;
+
+/// All contexts of one build; the main one has the name "".
+pub(crate) struct Contexts<'a> {
+    store: &'a Store,
+    request: &'a Request,
+    open: Mutex<HashMap<String, Arc<ContextFiles>>>,
+}
+
+impl<'a> Contexts<'a> {
+    pub(crate) fn new(store: &'a Store, request: &'a Request) -> Self {
+        Self { store, request, open: Mutex::new(HashMap::new()) }
+    }
+
+    /// The main context.
+    pub(crate) fn main(&self) -> Result<Arc<ContextFiles>, BuildErrorKind> {
+        let Context::Directory(root) = &self.request.context else {
+            return Err(BuildErrorKind::Copy {
+                message: "this build has no context to copy from".to_owned(),
+                help: Some(
+                    "give a directory: `kiln build -f - DIR` reads the Dockerfile from standard input"
+                        .to_owned(),
+                ),
+            });
+        };
+        let mut ignore = Vec::new();
+        if let Some(path) = &self.request.dockerfile_path {
+            let mut name = path.clone().into_os_string();
+            name.push(".dockerignore");
+            ignore.push(PathBuf::from(name));
+        }
+        ignore.push(PathBuf::from(".dockerignore"));
+        self.get("", root, "the build context".to_owned(), &ignore)
+    }
+
+    /// A directory of `--build-context`.
+    pub(crate) fn named(&self, name: &str) -> Result<Arc<ContextFiles>, BuildErrorKind> {
+        match self.request.contexts.get(name) {
+            Some(NamedContext::Directory(root)) => {
+                self.get(name, root, format!("the build context {name:?}"), &[PathBuf::from(".dockerignore")])
+            }
+            _ => Err(BuildErrorKind::Copy {
+                message: format!("{name:?} is not a directory given with --build-context"),
+                help: None,
+            }),
+        }
+    }
+
+    fn get(
+        &self,
+        name: &str,
+        root: &Path,
+        whence: String,
+        ignore: &[PathBuf],
+    ) -> Result<Arc<ContextFiles>, BuildErrorKind> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(context) = open.get(name) {
+            return Ok(context.clone());
+        }
+        let root = fs_err::canonicalize(root)?;
+        let id = Digest::of(root.as_os_str().as_encoded_bytes());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
+        let cache = StatCache::load(self.store.context_path(&id), now);
+        let context = Arc::new(ContextFiles::open(&root, whence, ignore, cache)?);
+        open.insert(name.to_owned(), context.clone());
+        Ok(context)
+    }
+
+    /// Keeps the stat caches for the next build.
+    pub(crate) fn save(&self) -> Result<(), BuildErrorKind> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.values().try_for_each(|context| context.save(&self.store.tmp()))
+    }
+}

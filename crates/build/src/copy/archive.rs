@@ -1,0 +1,128 @@
+//! Local archives that ADD unpacks.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use kiln_layer::compress::{Format, decompressor};
+use kiln_layer::handle::{BlobForm, LayerHandle};
+use kiln_layer::index::{Entry, Kind};
+use kiln_layer::path::LayerPath;
+use kiln_layer::tar::looks_like_tar;
+use kiln_layer::tar::scan::{NullSink, scan};
+use kiln_oci::digest::Digest;
+use rustix::fs::OFlags;
+
+use crate::copy::place::{Bytes, Placement};
+use crate::error::BuildErrorKind;
+use crate::files::context::ContextFiles;
+
+/// An archive: recognised by its content, whatever its name and compression.
+pub(crate) struct Archive {
+    /// Of the file as it is.
+    pub(crate) digest: Digest,
+    name: String,
+    file: File,
+    unpacked: Option<(tempfile::NamedTempFile, Arc<LayerHandle>)>,
+}
+
+impl Archive {
+    /// The file at `path` of a context; `None` if it is no archive.
+    pub(crate) fn of_context(
+        context: &ContextFiles,
+        path: &LayerPath,
+        digest: Digest,
+    ) -> Result<Option<Self>, BuildErrorKind> {
+        let file = File::from(context.open_beneath(path, OFlags::RDONLY | OFlags::NOFOLLOW)?);
+        Self::sniff(file, path.display(), digest)
+    }
+
+    /// A file of the store; `None` if it is no archive.
+    pub(crate) fn of_file(path: &Path, digest: Digest) -> Result<Option<Self>, BuildErrorKind> {
+        let (file, _) = fs_err::File::open(path)?.into_parts();
+        Self::sniff(file, path.display().to_string(), digest)
+    }
+
+    fn sniff(mut file: File, name: String, digest: Digest) -> Result<Option<Self>, BuildErrorKind> {
+        let mut head = Vec::new();
+        // What cannot be decompressed is no archive, just a file that looks like one.
+        let read = decompressor(&mut file, None).and_then(|reader| reader.take(512).read_to_end(&mut head));
+        if read.is_err() || !looks_like_tar(&head) {
+            return Ok(None);
+        }
+        file.seek(SeekFrom::Start(0))?;
+        Ok(Some(Self { digest, name, file, unpacked: None }))
+    }
+
+    /// Decompresses it into a file in `tmp` and reads its table of contents.
+    pub(crate) fn open(&mut self, tmp: &Path) -> Result<(), BuildErrorKind> {
+        if self.unpacked.is_some() {
+            return Ok(());
+        }
+        let wrong = |error: &dyn std::fmt::Display| BuildErrorKind::Copy {
+            message: format!("cannot unpack {}: {error}", self.name),
+            help: Some("use COPY, or ADD --unpack=false, to copy an archive as it is".to_owned()),
+        };
+        self.file.seek(SeekFrom::Start(0))?;
+        let mut plain = tempfile::NamedTempFile::new_in(tmp)?;
+        let mut reader = decompressor(self.file.as_fd().try_clone_to_owned().map(File::from)?, None)?;
+        io::copy(&mut reader, plain.as_file_mut()).map_err(|e| wrong(&e))?;
+        plain.flush()?;
+        let again = fs_err::File::open(plain.path())?;
+        let scanned = scan(again, &mut NullSink).map_err(|e| wrong(&e))?;
+        let blob = BlobForm { path: plain.path().to_owned(), format: Format::None };
+        let handle = LayerHandle { index: Arc::new(scanned.index), tree: None, blob: Some(blob) };
+        self.unpacked = Some((plain, Arc::new(handle)));
+        Ok(())
+    }
+
+    /// Its content, once open.
+    pub(crate) fn handle(&self) -> Option<Arc<LayerHandle>> {
+        self.unpacked.as_ref().map(|(_, handle)| handle.clone())
+    }
+
+    /// Puts all its members below `dest`; `number` is its own in [`Bytes::Archive`].
+    pub(crate) fn put(
+        &self,
+        number: usize,
+        placement: &mut Placement<'_>,
+        dest: &LayerPath,
+    ) -> Result<(), BuildErrorKind> {
+        placement.make_directory(dest)?;
+        let Some(handle) = self.handle() else { return Ok(()) };
+        for (place, entry) in handle.index.entries.iter().enumerate() {
+            let (kind, bytes, link) = match &entry.kind {
+                Kind::Whiteout => {
+                    return Err(BuildErrorKind::Copy {
+                        message: format!(
+                            "{}: {} is a whiteout, which only layers have",
+                            self.name,
+                            entry.path.display()
+                        ),
+                        help: None,
+                    });
+                }
+                Kind::File { .. } => {
+                    let bytes = Bytes::Archive(number, entry.path.clone());
+                    (entry.kind.clone(), bytes, Some((ARCHIVE | number as u64, place as u64)))
+                }
+                Kind::Hardlink { target } => {
+                    let found = handle.index.entries.binary_search_by(|e| e.path.cmp(target));
+                    let Some(carrier) = found.ok().map(|i| (i, &handle.index.entries[i])) else { continue };
+                    let bytes = Bytes::Archive(number, target.clone());
+                    (carrier.1.kind.clone(), bytes, Some((ARCHIVE | number as u64, carrier.0 as u64)))
+                }
+                other => (other.clone(), Bytes::None, None),
+            };
+            let mut copied = Entry { kind, offset: None, ..entry.clone() };
+            placement.apply_owner(&mut copied);
+            placement.put_entry(copied, &dest.join(entry.path.as_bytes()), true, (bytes, link))?;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the link numbers of archives apart from those of files.
+const ARCHIVE: u64 = 1 << 63;

@@ -1,0 +1,185 @@
+//! Everything that a COPY takes, before it is known where it goes.
+
+use std::collections::HashMap;
+
+use kiln_dockerfile::glob::PatternSet;
+use kiln_layer::path::LayerPath;
+use kiln_oci::digest::{Digest, Hasher};
+
+use crate::copy::select::{Match, select};
+use crate::error::BuildErrorKind;
+use crate::files::{Files, Node, NodeKind};
+use crate::key::KeyParts;
+
+/// A file, directory or anything else to be copied.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    /// Where it stands below its source; the root for the source itself.
+    pub(crate) below: LayerPath,
+    /// Where it is in the file system that is read.
+    pub(crate) real: LayerPath,
+    pub(crate) node: Node,
+    /// Of a regular file.
+    pub(crate) digest: Option<Digest>,
+}
+
+/// One source and all below it.
+#[derive(Clone, Debug)]
+pub(crate) struct Gathered {
+    /// Its own name, for when it goes *into* the destination.
+    pub(crate) name: Vec<u8>,
+    /// Directories above it that `--parents` takes along, outermost first; `below` is where they go.
+    pub(crate) parents: Vec<Item>,
+    /// The source itself first, then what is below it in order.
+    pub(crate) items: Vec<Item>,
+}
+
+impl Gathered {
+    pub(crate) fn is_dir(&self) -> bool {
+        self.items.first().is_some_and(|i| i.node.is_dir())
+    }
+}
+
+/// Options that decide what is taken.
+pub(crate) struct Filter<'a> {
+    pub(crate) parents: bool,
+    pub(crate) excludes: &'a [String],
+}
+
+/// Gathers what `pattern` names.
+pub(crate) fn gather(
+    files: &dyn Files,
+    pattern: &str,
+    filter: &Filter<'_>,
+) -> Result<Vec<Gathered>, BuildErrorKind> {
+    let excludes = PatternSet::new(filter.excludes).map_err(|e| BuildErrorKind::Copy {
+        message: format!("--exclude: {e}"),
+        help: Some("the patterns are those of .dockerignore".to_owned()),
+    })?;
+    let mut all = Vec::new();
+    for found in select(files, pattern, filter.parents)? {
+        let alone = !found.node.is_dir() && !excludes.is_empty();
+        if alone
+            && (excludes.matches_or_parent(found.named.as_bytes())
+                || excludes.matches_or_parent(found.named.name()))
+        {
+            continue;
+        }
+        all.push(gather_match(files, &found, filter.parents, &excludes)?);
+    }
+    Ok(all)
+}
+
+fn gather_match(
+    files: &dyn Files,
+    found: &Match,
+    parents: bool,
+    excludes: &PatternSet,
+) -> Result<Gathered, BuildErrorKind> {
+    let top =
+        Item { below: LayerPath::root(), real: found.real.clone(), node: found.node.clone(), digest: None };
+    let mut gathered = Gathered { name: found.named.name().to_vec(), parents: Vec::new(), items: vec![top] };
+    if parents {
+        gathered.parents = gather_parents(files, found)?;
+    }
+    if found.node.is_dir() {
+        let mut pending = vec![(found.real.clone(), LayerPath::root())];
+        while let Some((dir, below)) = pending.pop() {
+            for name in files.children(&dir)? {
+                let (real, below) = (dir.join(&name), below.join(&name));
+                let Some(node) = files.node(&real)? else { continue };
+                let excluded = !excludes.is_empty() && excludes.decide(below.as_bytes()).0;
+                if excluded
+                    && !(node.is_dir()
+                        && excludes.may_exclude_below(below.as_bytes())
+                        && excludes.has_exclusions())
+                {
+                    continue;
+                }
+                if node.is_dir() {
+                    pending.push((real.clone(), below.clone()));
+                }
+                if !excluded {
+                    gathered.items.push(Item { below, real, node, digest: None });
+                }
+            }
+        }
+        gathered.items.sort_by(|a, b| a.below.cmp(&b.below));
+    }
+    for item in &mut gathered.items {
+        if matches!(item.node.kind, NodeKind::File { .. }) {
+            item.digest = Some(files.digest(&item.real, &item.node)?);
+        }
+    }
+    Ok(gathered)
+}
+
+/// The directories between the pivot and the match, the match's own path last if it is one.
+fn gather_parents(files: &dyn Files, found: &Match) -> Result<Vec<Item>, BuildErrorKind> {
+    let mut out = Vec::new();
+    let (mut real, mut below) = (LayerPath::root(), LayerPath::root());
+    let count = found.named.components().count();
+    for (i, component) in found.named.components().enumerate() {
+        real = real.join(component);
+        if i < found.pivot {
+            continue;
+        }
+        below = below.join(component);
+        if i + 1 == count {
+            break;
+        }
+        if let Some((real, node)) = crate::files::follow(files, &real)? {
+            out.push(Item { below: below.clone(), real, node, digest: None });
+        }
+    }
+    // Last, where the match itself goes.
+    out.push(Item { below, real: found.real.clone(), node: found.node.clone(), digest: None });
+    Ok(out)
+}
+
+/// Adds what was gathered to a step's key. Owners count only where they are copied (`owners`).
+pub(crate) fn add_to_key(parts: &mut KeyParts, source: &str, gathered: &[Gathered], owners: bool) {
+    parts.add("source", source, gathered.len().to_string());
+    let mut linked = HashMap::new();
+    for one in gathered {
+        let name = String::from_utf8_lossy(&one.name).into_owned();
+        for parent in &one.parents {
+            parts.add("parent", parent.below.display(), describe(parent, owners));
+        }
+        for item in &one.items {
+            let path =
+                if item.below.is_root() { name.clone() } else { format!("{name}{}", item.below.display()) };
+            let mut value = describe(item, owners);
+            if let Some(file) = item.node.link {
+                // Which names belong to one file counts; the numbers that tell so do not.
+                let first = linked.entry(file).or_insert_with(|| path.clone());
+                value = format!("{value} linked {first}");
+            }
+            parts.add("file", path, value);
+        }
+    }
+}
+
+/// One line that changes whenever the copied file would.
+fn describe(item: &Item, owners: bool) -> String {
+    let node = &item.node;
+    let what = match &node.kind {
+        NodeKind::File { size } => {
+            format!("file {size} {}", item.digest.map_or_else(String::new, |d| d.hex()))
+        }
+        NodeKind::Directory => "directory".to_owned(),
+        NodeKind::Symlink { target } => format!("symlink {}", Digest::of(target).hex()),
+        NodeKind::CharDevice { major, minor } => format!("char {major} {minor}"),
+        NodeKind::BlockDevice { major, minor } => format!("block {major} {minor}"),
+        NodeKind::Fifo => "fifo".to_owned(),
+    };
+    let owner = if owners { format!(" {}:{}", node.uid, node.gid) } else { String::new() };
+    // The name may not be UTF-8, and then its lossy form in the key could stand for two names.
+    let mut exact = Hasher::new();
+    exact.part(item.below.as_bytes());
+    for (name, value) in &node.xattrs {
+        exact.part(name);
+        exact.part(value);
+    }
+    format!("{what} {:04o}{owner} {}", node.mode, exact.finish().hex())
+}

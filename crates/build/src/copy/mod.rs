@@ -1,0 +1,301 @@
+//! COPY and ADD: choose entries, give them owner and mode, make a layer of them.
+//!
+//! First everything that is read is gathered and hashed ([`gather`], [`archive`]); that gives the step's key. Only if the key
+//! is not in the store are places found for it ([`place`]) and bytes moved.
+
+pub(crate) mod archive;
+pub(crate) mod gather;
+pub(crate) mod place;
+pub(crate) mod select;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kiln_dockerfile::chmod;
+use kiln_layer::index::{Entry, Kind, Mtime};
+use kiln_layer::path::LayerPath;
+use kiln_oci::digest::Digest;
+use kiln_plan::model::{CopyOp, CopySource};
+
+use crate::copy::archive::Archive;
+use crate::copy::gather::{Filter, Gathered, add_to_key, gather};
+use crate::copy::place::{Attributes, Bytes, Placement, Planned};
+use crate::error::BuildErrorKind;
+use crate::fetch::Download;
+use crate::files::context::ContextFiles;
+use crate::files::rootfs::RootfsFiles;
+use crate::files::{Files, Node, NodeKind};
+use crate::key::KeyParts;
+use crate::users::Ids;
+
+/// The file system that paths are taken from.
+#[derive(Clone)]
+pub(crate) enum From {
+    Context(Arc<ContextFiles>),
+    Rootfs(Arc<RootfsFiles>),
+}
+
+impl From {
+    pub(crate) fn files(&self) -> &dyn Files {
+        match self {
+            Self::Context(files) => files.as_ref(),
+            Self::Rootfs(files) => files.as_ref(),
+        }
+    }
+
+    /// Whether owners are copied along: those of an image are, those of the host are not.
+    pub(crate) fn keeps_owners(&self) -> bool {
+        matches!(self, Self::Rootfs(_))
+    }
+}
+
+/// Everything that a COPY reads, hashed.
+pub(crate) struct Reading {
+    pub(crate) from: Option<From>,
+    pub(crate) sources: Vec<Taken>,
+    /// Archives that are unpacked, by the number in [`Bytes::Archive`].
+    pub(crate) archives: Vec<Archive>,
+    /// Files fetched from URLs, by the number in [`Bytes::Download`].
+    pub(crate) downloads: Vec<Download>,
+}
+
+/// One source, read.
+pub(crate) enum Taken {
+    /// What a path or pattern names.
+    Files { found: Vec<Gathered>, pattern: String },
+    /// A here-document.
+    Inline { name: String, content: String },
+    /// An archive to unpack: its number.
+    Archive(usize),
+    /// A file from a URL: its number.
+    Download(usize),
+}
+
+/// Reads and hashes what `op` names. `from` is opened only if paths are among the sources.
+pub(crate) fn read(
+    op: &CopyOp,
+    open: impl Fn() -> Result<From, BuildErrorKind>,
+    fetch: impl Fn(&CopySource, &CopyOp) -> Result<Download, BuildErrorKind>,
+) -> Result<Reading, BuildErrorKind> {
+    let mut reading =
+        Reading { from: None, sources: Vec::new(), archives: Vec::new(), downloads: Vec::new() };
+    for source in &op.sources {
+        match source {
+            CopySource::Inline { name, content } => {
+                reading.sources.push(Taken::Inline { name: name.clone(), content: content.clone() });
+            }
+            CopySource::Path { pattern, .. } => {
+                let from = match &reading.from {
+                    Some(from) => from.clone(),
+                    None => reading.from.insert(open()?).clone(),
+                };
+                read_path(op, pattern, &from, &mut reading)?;
+            }
+            CopySource::Http { .. } | CopySource::Git { .. } => {
+                let download = fetch(source, op)?;
+                if op.unpack == Some(true)
+                    && let Some(archive) = Archive::of_file(&download.path, download.digest)?
+                {
+                    reading.sources.push(Taken::Archive(reading.archives.len()));
+                    reading.archives.push(archive);
+                    continue;
+                }
+                reading.sources.push(Taken::Download(reading.downloads.len()));
+                reading.downloads.push(download);
+            }
+        }
+    }
+    Ok(reading)
+}
+
+fn read_path(op: &CopyOp, pattern: &str, from: &From, reading: &mut Reading) -> Result<(), BuildErrorKind> {
+    let filter = Filter { parents: op.parents, excludes: &op.excludes };
+    let mut found = gather(from.files(), pattern, &filter)?;
+    if op.add
+        && op.unpack != Some(false)
+        && let From::Context(context) = from
+    {
+        let mut files = Vec::new();
+        for one in found {
+            match one.items.first() {
+                Some(item) if matches!(item.node.kind, NodeKind::File { .. }) => {
+                    let digest = item.digest.unwrap_or_else(|| Digest::of(b""));
+                    if let Some(archive) = Archive::of_context(context, &item.real, digest)? {
+                        reading.sources.push(Taken::Archive(reading.archives.len()));
+                        reading.archives.push(archive);
+                        continue;
+                    }
+                }
+                _ => {}
+            }
+            files.push(one);
+        }
+        found = files;
+    }
+    reading.sources.push(Taken::Files { found, pattern: pattern.to_owned() });
+    Ok(())
+}
+
+impl Reading {
+    /// Adds what was read to the key.
+    pub(crate) fn add_to_key(&self, parts: &mut KeyParts) {
+        let owners = self.from.as_ref().is_some_and(From::keeps_owners);
+        for source in &self.sources {
+            match source {
+                Taken::Files { found, pattern } => add_to_key(parts, pattern, found, owners),
+                Taken::Inline { name, content } => parts.add("inline", name, content),
+                Taken::Archive(i) => {
+                    parts.add("archive", i.to_string(), self.archives[*i].digest.to_string())
+                }
+                Taken::Download(i) => {
+                    let download = &self.downloads[*i];
+                    parts.add("download", &download.name, format!("{} {}", download.digest, download.mtime));
+                }
+            }
+        }
+    }
+}
+
+/// The parts of a COPY's key that its text gives.
+pub(crate) fn text_key(op: &CopyOp) -> KeyParts {
+    let mut parts = KeyParts::default();
+    parts.add("operation", "", if op.add { "ADD" } else { "COPY" });
+    parts.add("destination", "", &op.dest);
+    let flags = [
+        ("chown", op.chown.as_deref()),
+        ("chmod", op.chmod.as_deref()),
+        ("checksum", op.checksum.as_deref()),
+    ];
+    for (name, value) in flags {
+        if let Some(value) = value {
+            parts.add("flag", name, value);
+        }
+    }
+    for (name, set) in [("link", op.link), ("parents", op.parents), ("keep-git-dir", op.keep_git_dir)] {
+        if set {
+            parts.add("flag", name, "true");
+        }
+    }
+    if let Some(unpack) = op.unpack {
+        parts.add("flag", "unpack", unpack.to_string());
+    }
+    for exclude in &op.excludes {
+        parts.add("flag", "exclude", exclude);
+    }
+    parts
+}
+
+/// Finds the place of everything. `below` is the root filesystem; it is not looked at for `--link`. Archives are decompressed into
+/// `tmp`.
+pub(crate) fn place(
+    op: &CopyOp,
+    reading: &mut Reading,
+    (below, owner): (&dyn Files, Option<&Ids>),
+    tmp: &Path,
+) -> Result<Vec<Planned>, BuildErrorKind> {
+    let chmod = match op.chmod.as_deref().map(chmod::parse).transpose() {
+        Ok(chmod) => chmod,
+        Err(error) => return Err(BuildErrorKind::Copy { message: format!("--chmod: {error}"), help: None }),
+    };
+    let attributes = Attributes { owner: owner.map(|ids| (ids.uid, ids.gid)), chmod, made: Mtime::default() };
+    let mut placement = Placement::new((!op.link).then_some(below), attributes);
+    let dest = LayerPath::clean(&op.dest);
+    let count: usize = reading
+        .sources
+        .iter()
+        .map(|source| match source {
+            Taken::Files { found, .. } => found.len(),
+            _ => 1,
+        })
+        .sum();
+    let slash = op.dest.ends_with('/') || op.dest.ends_with("/.") || op.parents;
+    let into = slash || placement.is_directory(&dest)?;
+    if count > 1 && !into && !only_directories(reading) {
+        return Err(BuildErrorKind::Copy {
+            message: format!("{count} sources cannot become one file {:?}", op.dest),
+            help: Some(format!("end the destination with a slash to make it a directory: {}/", op.dest)),
+        });
+    }
+    let to = To { dest: &dest, into, tmp };
+    for i in 0..reading.sources.len() {
+        place_source(reading, i, &mut placement, &to)?;
+    }
+    Ok(placement.finish())
+}
+
+/// A wildcard that matched only directories merges them: no file is lost.
+fn only_directories(reading: &Reading) -> bool {
+    reading.sources.iter().all(|source| match source {
+        Taken::Files { found, .. } => found.iter().all(Gathered::is_dir),
+        Taken::Archive(_) => true,
+        _ => false,
+    })
+}
+
+struct To<'a> {
+    dest: &'a LayerPath,
+    into: bool,
+    tmp: &'a Path,
+}
+
+fn place_source(
+    reading: &mut Reading,
+    i: usize,
+    placement: &mut Placement<'_>,
+    to: &To<'_>,
+) -> Result<(), BuildErrorKind> {
+    match &reading.sources[i] {
+        Taken::Files { found, .. } => {
+            // `COPY *.nope /x/` makes nothing, not even /x.
+            found.iter().try_for_each(|one| placement.put(one, to.dest, to.into))
+        }
+        Taken::Inline { name, content } => {
+            let path = if to.into { to.dest.join(name) } else { to.dest.clone() };
+            let bytes = content.clone().into_bytes();
+            let kind = Kind::File { size: bytes.len() as u64, digest: Digest::of(&bytes) };
+            put_file(placement, kind, 0o644, (&path, Mtime::default(), Bytes::Inline(bytes)))
+        }
+        Taken::Download(n) => {
+            let download = &reading.downloads[*n];
+            let path = if to.into { to.dest.join(&download.name) } else { to.dest.clone() };
+            let kind = Kind::File { size: download.size, digest: download.digest };
+            let mtime = Mtime { secs: download.mtime, nanos: 0 };
+            put_file(placement, kind, 0o600, (&path, mtime, Bytes::Download(*n)))
+        }
+        Taken::Archive(n) => {
+            let n = *n;
+            reading.archives[n].open(to.tmp)?;
+            reading.archives[n].put(n, placement, to.dest)
+        }
+    }
+}
+
+fn put_file(
+    placement: &mut Placement<'_>,
+    kind: Kind,
+    mode: u32,
+    (path, mtime, bytes): (&LayerPath, Mtime, Bytes),
+) -> Result<(), BuildErrorKind> {
+    let node = Node {
+        kind: NodeKind::File { size: 0 },
+        mode,
+        uid: 0,
+        gid: 0,
+        mtime,
+        xattrs: std::collections::BTreeMap::new(),
+        link: None,
+        stamp: None,
+    };
+    let mut entry = Entry {
+        path: LayerPath::root(),
+        kind,
+        mode,
+        uid: 0,
+        gid: 0,
+        mtime,
+        xattrs: std::collections::BTreeMap::new(),
+        offset: None,
+    };
+    placement.apply_flags(&mut entry, &node);
+    placement.put_entry(entry, path, true, (bytes, None))
+}

@@ -1,0 +1,300 @@
+//! Where a COPY puts what it took: destination rules, parents, merging.
+//!
+//! Works on metadata only: the root filesystem below is asked through [`Files`], never unpacked.
+
+use std::collections::{BTreeMap, HashMap};
+
+use kiln_dockerfile::chmod::ChmodSpec;
+use kiln_layer::index::{Entry, Kind, Mtime};
+use kiln_layer::path::LayerPath;
+use kiln_oci::digest::Digest;
+
+use crate::copy::gather::{Gathered, Item};
+use crate::error::BuildErrorKind;
+use crate::files::{Files, Node, NodeKind};
+
+/// Where the bytes of a planned file come from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Bytes {
+    /// Not a regular file.
+    None,
+    /// Of the file system that is read, at this path.
+    Source(LayerPath),
+    /// Given here.
+    Inline(Vec<u8>),
+    /// Entry of an unpacked archive: which archive, and the path in it.
+    Archive(usize, LayerPath),
+    /// A download: which one.
+    Download(usize),
+}
+
+/// An entry of the new layer.
+#[derive(Clone, Debug)]
+pub(crate) struct Planned {
+    pub(crate) entry: Entry,
+    pub(crate) bytes: Bytes,
+    /// Equal for two names of one file.
+    pub(crate) link: Option<(u64, u64)>,
+}
+
+/// Owners and modes asked for by flags.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Attributes {
+    pub(crate) owner: Option<(u32, u32)>,
+    pub(crate) chmod: Option<ChmodSpec>,
+    /// For what no source gives a time: directories that have to be made.
+    pub(crate) made: Mtime,
+}
+
+/// A layer in the making.
+pub(crate) struct Placement<'a> {
+    below: Option<&'a dyn Files>,
+    attributes: Attributes,
+    planned: BTreeMap<LayerPath, Planned>,
+}
+
+impl<'a> Placement<'a> {
+    /// `below` is the root filesystem that the layer will lie on; `None` if it must not be looked at (`--link`).
+    pub(crate) fn new(below: Option<&'a dyn Files>, attributes: Attributes) -> Self {
+        Self { below, attributes, planned: BTreeMap::new() }
+    }
+
+    /// What stands at `path`, in the new layer or below it; links not followed.
+    fn node(&self, path: &LayerPath) -> Result<Option<NodeKind>, BuildErrorKind> {
+        if let Some(planned) = self.planned.get(path) {
+            return Ok(Some(match &planned.entry.kind {
+                Kind::Directory => NodeKind::Directory,
+                Kind::Symlink { target } => NodeKind::Symlink { target: target.clone() },
+                _ => NodeKind::File { size: 0 },
+            }));
+        }
+        match self.below {
+            Some(files) => Ok(files.node(path)?.map(|n| n.kind)),
+            None => Ok(path.is_root().then_some(NodeKind::Directory)),
+        }
+    }
+
+    /// `path` with every link on the way followed inside the root; what does not exist is taken as written.
+    fn resolve(&self, path: &LayerPath, last: bool) -> Result<LayerPath, BuildErrorKind> {
+        let mut pending: Vec<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
+        pending.reverse();
+        let mut at = LayerPath::root();
+        let mut hops = 0;
+        while let Some(name) = pending.pop() {
+            if name == b".." {
+                at = at.parent().unwrap_or_default();
+                continue;
+            }
+            let next = at.join(&name);
+            match self.node(&next)? {
+                Some(NodeKind::Symlink { target }) if last || !pending.is_empty() => {
+                    hops += 1;
+                    if hops > 255 {
+                        return Err(refuse(format!(
+                            "too many symbolic links on the way to {}",
+                            path.display()
+                        )));
+                    }
+                    if target.starts_with(b"/") {
+                        at = LayerPath::root();
+                    }
+                    let parts = target.split(|b| *b == b'/').rev();
+                    pending.extend(parts.filter(|c| !c.is_empty() && *c != b".").map(<[u8]>::to_vec));
+                }
+                _ => at = next,
+            }
+        }
+        Ok(at)
+    }
+
+    /// Makes the directory `path` and those above it where they are missing. Returns it with links followed.
+    pub(crate) fn make_directory(&mut self, path: &LayerPath) -> Result<LayerPath, BuildErrorKind> {
+        let path = self.resolve(path, true)?;
+        let mut at = LayerPath::root();
+        for component in path.components() {
+            at = at.join(component);
+            match self.node(&at)? {
+                Some(NodeKind::Directory) => self.restate(&at)?,
+                Some(_) => {
+                    return Err(refuse(format!("{} is in the way: it is not a directory", at.display())));
+                }
+                None => {
+                    let entry = self.made_directory(at.clone());
+                    self.planned.insert(at.clone(), Planned { entry, bytes: Bytes::None, link: None });
+                }
+            }
+        }
+        Ok(path)
+    }
+
+    /// Repeats the directory `path` of the root filesystem below in the new layer, as Docker's layers do: an unpacked layer then
+    /// shows the right owner and mode for it whatever it lies on.
+    fn restate(&mut self, path: &LayerPath) -> Result<(), BuildErrorKind> {
+        let Some(files) = self.below.filter(|_| !self.planned.contains_key(path)) else { return Ok(()) };
+        if let Some(node) = files.node(path)? {
+            let entry = directory(path.clone(), &node);
+            self.planned.insert(path.clone(), Planned { entry, bytes: Bytes::None, link: None });
+        }
+        Ok(())
+    }
+
+    fn made_directory(&self, path: LayerPath) -> Entry {
+        let (uid, gid) = self.attributes.owner.unwrap_or_default();
+        let (kind, mtime) = (Kind::Directory, self.attributes.made);
+        Entry { path, kind, mode: 0o755, uid, gid, mtime, xattrs: BTreeMap::new(), offset: None }
+    }
+
+    /// Whether `dest`, links followed, is a directory by now.
+    pub(crate) fn is_directory(&self, dest: &LayerPath) -> Result<bool, BuildErrorKind> {
+        let path = self.resolve(dest, true)?;
+        Ok(self.node(&path)? == Some(NodeKind::Directory))
+    }
+
+    /// Puts one source at `dest`; `into` if it goes into the directory `dest` under its own name.
+    pub(crate) fn put(
+        &mut self,
+        source: &Gathered,
+        dest: &LayerPath,
+        into: bool,
+    ) -> Result<(), BuildErrorKind> {
+        let mut dest = dest.clone();
+        if let Some((itself, above)) = source.parents.split_last() {
+            self.make_directory(&dest)?;
+            for parent in above {
+                self.put_item(parent, &dest.join(parent.below.as_bytes()), true, Bytes::None)?;
+            }
+            dest = dest.join(itself.below.as_bytes());
+        } else if into && !source.is_dir() {
+            dest = dest.join(&source.name);
+        }
+        for item in &source.items {
+            let path = dest.join(item.below.as_bytes());
+            let bytes = match item.node.kind {
+                NodeKind::File { .. } => Bytes::Source(item.real.clone()),
+                _ => Bytes::None,
+            };
+            let nested = !item.below.is_root() || !source.parents.is_empty();
+            self.put_item(item, &path, nested, bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Puts one thing at `path`. An existing directory takes the attributes of a `nested` one and keeps its own otherwise.
+    fn put_item(
+        &mut self,
+        item: &Item,
+        path: &LayerPath,
+        nested: bool,
+        bytes: Bytes,
+    ) -> Result<(), BuildErrorKind> {
+        let mut entry = entry_of(item);
+        self.apply_flags(&mut entry, &item.node);
+        self.put_entry(entry, path, nested, (bytes, item.node.link))
+    }
+
+    /// Puts `entry` at `path` (its own `path` is overwritten), parents made, links on the way followed.
+    pub(crate) fn put_entry(
+        &mut self,
+        mut entry: Entry,
+        path: &LayerPath,
+        nested: bool,
+        (bytes, link): (Bytes, Option<(u64, u64)>),
+    ) -> Result<(), BuildErrorKind> {
+        let Some(parent) = path.parent() else {
+            return Ok(());
+        };
+        let is_dir = entry.kind == Kind::Directory;
+        let at = self.make_directory(&parent)?.join(path.name());
+        // A link to a directory serves as the directory itself; any other link is replaced.
+        let followed = self.resolve(&at, true)?;
+        let there = self.node(&followed)?;
+        let at = if there == Some(NodeKind::Directory) { followed } else { at };
+        match (is_dir, self.node(&at)?) {
+            (true, Some(NodeKind::Directory)) if !nested => return Ok(()),
+            (true, Some(kind)) if kind != NodeKind::Directory => {
+                return Err(refuse(format!("a directory cannot replace {}, which is not one", at.display())));
+            }
+            (false, Some(NodeKind::Directory)) => {
+                return Err(refuse(format!("a file cannot replace {}, which is a directory", at.display())));
+            }
+            _ => {}
+        }
+        entry.path = at.clone();
+        self.planned.insert(at, Planned { entry, bytes, link });
+        Ok(())
+    }
+
+    /// `--chown`.
+    pub(crate) fn apply_owner(&self, entry: &mut Entry) {
+        if let Some((uid, gid)) = self.attributes.owner {
+            (entry.uid, entry.gid) = (uid, gid);
+        }
+    }
+
+    /// `--chown` and `--chmod`.
+    pub(crate) fn apply_flags(&self, entry: &mut Entry, node: &Node) {
+        self.apply_owner(entry);
+        if let (Some(chmod), false) = (&self.attributes.chmod, matches!(node.kind, NodeKind::Symlink { .. }))
+        {
+            entry.mode = chmod.apply(entry.mode, node.is_dir());
+        }
+    }
+
+    /// The finished entries in order. Of several names of one file the first carries the content.
+    pub(crate) fn finish(self) -> Vec<Planned> {
+        let mut first: HashMap<(u64, u64), (LayerPath, Entry)> = HashMap::new();
+        let mut planned: Vec<Planned> = self.planned.into_values().collect();
+        for one in &mut planned {
+            let Some(link) = one.link else { continue };
+            match first.get(&link) {
+                // Flags that differ (two sources, two chmods) make two files; within one COPY they cannot.
+                Some((target, carrier)) if carrier.mode == one.entry.mode => {
+                    one.entry.kind = Kind::Hardlink { target: target.clone() };
+                    one.bytes = Bytes::None;
+                }
+                _ => {
+                    first.insert(link, (one.entry.path.clone(), one.entry.clone()));
+                }
+            }
+        }
+        planned
+    }
+}
+
+/// The entry that `item` becomes; its path is set when it is put. A file whose digest was not taken (there is none such among
+/// the items of a source) would fail when it is packed, since its bytes are checked against the entry.
+fn entry_of(item: &Item) -> Entry {
+    let node = &item.node;
+    let kind = match &node.kind {
+        NodeKind::File { size } => {
+            Kind::File { size: *size, digest: item.digest.unwrap_or_else(|| Digest::of(b"")) }
+        }
+        NodeKind::Directory => Kind::Directory,
+        NodeKind::Symlink { target } => Kind::Symlink { target: target.clone() },
+        NodeKind::CharDevice { major, minor } => Kind::CharDevice { major: *major, minor: *minor },
+        NodeKind::BlockDevice { major, minor } => Kind::BlockDevice { major: *major, minor: *minor },
+        NodeKind::Fifo => Kind::Fifo,
+    };
+    let mode = if matches!(kind, Kind::Symlink { .. }) { 0o777 } else { node.mode };
+    let (path, xattrs) = (LayerPath::root(), node.xattrs.clone());
+    Entry { path, kind, mode, uid: node.uid, gid: node.gid, mtime: node.mtime, xattrs, offset: None }
+}
+
+/// A directory entry with the attributes of `node`.
+fn directory(path: LayerPath, node: &Node) -> Entry {
+    let (kind, xattrs) = (Kind::Directory, node.xattrs.clone());
+    Entry {
+        path,
+        kind,
+        mode: node.mode,
+        uid: node.uid,
+        gid: node.gid,
+        mtime: node.mtime,
+        xattrs,
+        offset: None,
+    }
+}
+
+fn refuse(message: String) -> BuildErrorKind {
+    BuildErrorKind::Copy { message, help: None }
+}

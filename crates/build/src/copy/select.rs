@@ -1,0 +1,160 @@
+//! Which files a COPY source names.
+
+use kiln_dockerfile::glob::{PatternSet, has_wildcard, matches};
+use kiln_dockerfile::suggest;
+use kiln_layer::path::LayerPath;
+
+use crate::error::BuildErrorKind;
+use crate::files::{Files, Node, follow};
+
+/// Something that a source pattern matched.
+#[derive(Clone, Debug)]
+pub(crate) struct Match {
+    /// As matched: gives the name at the destination.
+    pub(crate) named: LayerPath,
+    /// With all symbolic links followed: where its content is.
+    pub(crate) real: LayerPath,
+    pub(crate) node: Node,
+    /// For `--parents`: how many leading components of `named` are left out at the destination.
+    pub(crate) pivot: usize,
+}
+
+/// What `pattern` matches, sorted. A pattern without wildcards must match; one with wildcards may match nothing.
+pub(crate) fn select(files: &dyn Files, pattern: &str, parents: bool) -> Result<Vec<Match>, BuildErrorKind> {
+    let (head, tail) = if parents { split_pivot(pattern) } else { ("", pattern) };
+    let pivot = LayerPath::clean(head).components().count();
+    let clean = if head.is_empty() {
+        LayerPath::clean(tail)
+    } else {
+        LayerPath::clean(head).join(LayerPath::clean(tail).as_bytes())
+    };
+    let named = if !has_wildcard(pattern) {
+        vec![clean]
+    } else if parents {
+        match_tree(files, &clean)?
+    } else {
+        match_components(files, &clean)?
+    };
+    let literal = !has_wildcard(pattern);
+    let mut found = Vec::new();
+    for named in named {
+        match follow(files, &named)? {
+            Some((real, node)) => found.push(Match { named, real, node, pivot }),
+            None if literal => return Err(missing(files, pattern, &named)?),
+            // A dangling link that a wildcard met is no reason to fail.
+            None => {}
+        }
+    }
+    Ok(found)
+}
+
+/// `a/b/./c` is split where the first `/./` stands.
+fn split_pivot(pattern: &str) -> (&str, &str) {
+    let skip = if pattern.starts_with("./") { 2 } else { 0 };
+    match pattern[skip..].find("/./") {
+        Some(at) => (&pattern[..skip + at], &pattern[skip + at + 3..]),
+        None => ("", pattern),
+    }
+}
+
+fn text(component: &[u8]) -> String {
+    String::from_utf8_lossy(component).into_owned()
+}
+
+/// `filepath.Match`, one component at a time: no wildcard crosses a slash.
+fn match_components(files: &dyn Files, pattern: &LayerPath) -> Result<Vec<LayerPath>, BuildErrorKind> {
+    let mut found = vec![LayerPath::root()];
+    for component in pattern.components() {
+        let component = text(component);
+        let mut next = Vec::new();
+        for base in found {
+            if !has_wildcard(&component) {
+                next.push(base.join(&component));
+                continue;
+            }
+            let Some((dir, node)) = follow(files, &base)? else { continue };
+            if !node.is_dir() {
+                continue;
+            }
+            for name in files.children(&dir)? {
+                if matches(&component, &name).map_err(|_| bad_pattern(pattern))? {
+                    next.push(base.join(&name));
+                }
+            }
+        }
+        found = next;
+    }
+    // A literal tail behind a wildcard need not exist below each match.
+    let mut there = Vec::with_capacity(found.len());
+    for path in found {
+        if follow(files, &path)?.is_some() {
+            there.push(path);
+        }
+    }
+    Ok(there)
+}
+
+/// Patterns with `**`: everything below the literal head is looked at; what matches is taken whole.
+fn match_tree(files: &dyn Files, pattern: &LayerPath) -> Result<Vec<LayerPath>, BuildErrorKind> {
+    let text = String::from_utf8_lossy(pattern.as_bytes()).into_owned();
+    let set = PatternSet::new([&text]).map_err(|_| bad_pattern(pattern))?;
+    let mut head = LayerPath::root();
+    for component in pattern.components().take_while(|c| !has_wildcard(&String::from_utf8_lossy(c))) {
+        head = head.join(component);
+    }
+    let mut found = Vec::new();
+    let mut pending = vec![head];
+    while let Some(path) = pending.pop() {
+        if !path.is_root() && set.matches_or_parent(path.as_bytes()) {
+            found.push(path);
+            continue;
+        }
+        if files.node(&path)?.is_some_and(|n| n.is_dir()) {
+            pending.extend(files.children(&path)?.into_iter().map(|name| path.join(name)));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn bad_pattern(pattern: &LayerPath) -> BuildErrorKind {
+    BuildErrorKind::Copy {
+        message: format!("{:?} is not a valid pattern", String::from_utf8_lossy(pattern.as_bytes())),
+        help: Some("write a literal bracket as [[] and a literal star as [*]".to_owned()),
+    }
+}
+
+/// The error for a source that is not there: the nearest name, and the ignore rule that hides it if one does.
+fn missing(files: &dyn Files, pattern: &str, path: &LayerPath) -> Result<BuildErrorKind, BuildErrorKind> {
+    let hidden_by = files.hidden_by(path).or_else(|| {
+        // A whole directory above may be ignored.
+        std::iter::successors(path.parent(), LayerPath::parent).find_map(|dir| files.hidden_by(&dir))
+    });
+    let nearest = if hidden_by.is_some() { None } else { nearest(files, path)? };
+    Ok(BuildErrorKind::MissingSource {
+        pattern: pattern.to_owned(),
+        whence: files.whence().to_owned(),
+        nearest,
+        hidden_by,
+    })
+}
+
+fn nearest(files: &dyn Files, path: &LayerPath) -> Result<Option<String>, BuildErrorKind> {
+    let mut dir = LayerPath::root();
+    for component in path.components() {
+        let next = dir.join(component);
+        if follow(files, &next)?.is_some_and(|(_, node)| node.is_dir()) {
+            dir = next;
+            continue;
+        }
+        let Some((real, _)) = follow(files, &dir)? else { return Ok(None) };
+        let names: Vec<String> = files.children(&real)?.iter().map(|n| text(n)).collect();
+        let wanted = text(component);
+        let options = || names.iter().map(String::as_str);
+        let same_but_case = options().find(|n| n.eq_ignore_ascii_case(&wanted)).map(str::to_owned);
+        let near = same_but_case.or_else(|| suggest::nearest(&wanted, options(), true));
+        let prefix = text(dir.as_bytes());
+        return Ok(near.map(|n| if prefix.is_empty() { n } else { format!("{prefix}/{n}") }));
+    }
+    Ok(None)
+}

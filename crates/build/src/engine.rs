@@ -1,0 +1,212 @@
+//! The engine: a store, a source of images, and builds.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kiln_dockerfile::ast::Dockerfile;
+use kiln_dockerfile::diagnostic::{Diagnostic, Severity};
+use kiln_dockerfile::parse;
+use kiln_layer::unpack::Owners;
+use kiln_oci::config::ImageConfig;
+use kiln_oci::platform::Platform;
+use kiln_plan::model::Plan;
+use kiln_plan::{BaseImage, ContextKind, Inputs, Planner};
+use kiln_sandbox::Rung;
+
+use crate::bases::Bases;
+use crate::contexts::Contexts;
+use crate::error::{At, BuildError, BuildErrorKind};
+use crate::event::Sink;
+use crate::layers::Rootfs;
+use crate::layers::pull::Puller;
+use crate::report::Reporter;
+use crate::request::{Images, NamedContext, Request};
+use crate::schedule::{Permits, Slots};
+use crate::stage::{Stage, StageResult};
+use crate::store::Store;
+use crate::work::Work;
+
+/// How to open an engine.
+pub struct EngineOptions {
+    /// Where the store is; made if there is none.
+    pub store: PathBuf,
+    /// Where images of registries come from.
+    pub images: Images,
+    /// What this process can do *now*: the rung of the namespace that it has entered, [`Rung::Root`], or [`Rung::None`].
+    pub rung: Rung,
+}
+
+/// Builds images into a store.
+pub struct Engine {
+    pub(crate) store: Store,
+    images: Images,
+    rung: Rung,
+}
+
+/// What a build gave for one platform. Its layers are in the store; blobs are made by [`Engine::parts`].
+pub struct Built {
+    /// The image's platform.
+    pub platform: Platform,
+    /// Its configuration, complete but for the diff ids.
+    pub config: ImageConfig,
+    pub(crate) rootfs: Rootfs,
+}
+
+impl Engine {
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// If it cannot be made or read, or if the folder holds something else.
+    pub fn open(options: EngineOptions) -> Result<Self, BuildError> {
+        let owners = match options.rung {
+            Rung::Root | Rung::SubIds => Owners::Keep,
+            Rung::SingleId | Rung::None => Owners::Mine,
+        };
+        let store = Store::open(&options.store, owners)?;
+        Ok(Self { store, images: options.images, rung: options.rung })
+    }
+
+    /// Its store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Whether a stage that the target needs has a RUN, as far as the text tells; mistakes in it count as no.
+    pub fn needs_sandbox(request: &Request) -> bool {
+        let file = parse(&request.dockerfile).dockerfile;
+        request.platforms.iter().any(|platform| {
+            Planner::new(&file, inputs(request, platform)).is_ok_and(|planner| planner.uses_run())
+        })
+    }
+
+    /// Builds `request` for each of its platforms.
+    ///
+    /// # Errors
+    /// The first failure; mistakes in the Dockerfile all at once. The store stays whole.
+    pub fn build(
+        &self,
+        request: &Request,
+        sink: &dyn Sink,
+        cancel: &AtomicBool,
+    ) -> Result<Vec<Built>, BuildError> {
+        let reporter = Reporter::new(sink, cancel);
+        let parsed = parse(&request.dockerfile);
+        if parsed.diagnostics.iter().any(|d| d.severity == Severity::Error) {
+            return Err(BuildErrorKind::Dockerfile(parsed.diagnostics).into());
+        }
+        let _lease = self.store.lease()?;
+        let puller = Puller { store: &self.store, reporter: &reporter };
+        let bases = Bases::new(puller, self.images.clone(), request.pull);
+        let contexts = Contexts::new(&self.store, request);
+        let mut built = Vec::new();
+        for platform in &request.platforms {
+            let plan = plan(&parsed.dockerfile, request, platform, &bases)?;
+            built.push(self.execute(request, &plan, (&reporter, &bases, &contexts))?);
+        }
+        contexts.save()?;
+        Ok(built)
+    }
+
+    fn execute(
+        &self,
+        request: &Request,
+        plan: &Plan,
+        (reporter, bases, contexts): (&Reporter<'_>, &Bases<'_>, &Contexts<'_>),
+    ) -> Result<Built, BuildError> {
+        let work = Work {
+            store: &self.store,
+            request,
+            reporter,
+            bases,
+            contexts,
+            plan,
+            slots: Slots::new(plan.stages.len()),
+            permits: Permits::new(request.jobs),
+            can_run: self.rung != Rung::None,
+            wants_namespace: AtomicBool::new(false),
+        };
+        let stages: Vec<Stage<'_>> = plan
+            .stages
+            .iter()
+            .enumerate()
+            .map(|(index, stage)| Stage {
+                work: &work,
+                plan: stage,
+                index,
+                cached: is_cached(request, stage.name.as_deref()),
+            })
+            .collect();
+        let announced: Vec<_> = stages.iter().map(Stage::announce).collect();
+        let ran = work.slots.run_all(reporter, |i| stages[i].run(announced[i].0, &announced[i].1));
+        if work.wants_namespace.load(Ordering::Relaxed) {
+            return Err(BuildErrorKind::NeedsNamespace.into());
+        }
+        ran?;
+        let result = work.slots.wait(plan.target)?;
+        Ok(self.finish(plan, &result, &work))
+    }
+
+    fn finish(&self, plan: &Plan, result: &StageResult, work: &Work<'_>) -> Built {
+        let stage = &plan.stages[plan.target];
+        let mut config = stage.config.clone();
+        config.history.clone_from(&result.history);
+        let last = result.history.last().and_then(|h| h.created.clone());
+        config.created = match work.request.source_date_epoch {
+            Some(_) => Some(work.now()),
+            None => Some(result.created.clone().or(last).unwrap_or_else(|| work.now())),
+        };
+        Built { platform: config.platform(), config, rootfs: result.rootfs.clone() }
+    }
+}
+
+fn is_cached(request: &Request, stage: Option<&str>) -> bool {
+    let filtered = |name: &String| stage.is_some_and(|stage| stage.eq_ignore_ascii_case(name));
+    !request.no_cache && !request.no_cache_filter.iter().any(filtered)
+}
+
+fn inputs(request: &Request, platform: &Platform) -> Inputs {
+    let contexts = request.contexts.iter().map(|(name, context)| {
+        let kind = match context {
+            NamedContext::Directory(_) => ContextKind::Directory,
+            NamedContext::Image(reference) => ContextKind::Image(reference.clone()),
+            NamedContext::Layout(spec) => ContextKind::Layout(spec.clone()),
+        };
+        (name.clone(), kind)
+    });
+    Inputs {
+        target: request.target.clone(),
+        build_args: request.build_args.clone(),
+        contexts: contexts.collect(),
+        platform: platform.clone(),
+        platform_given: request.platforms_given,
+        build_platform: Platform::host(),
+        labels: request.labels.clone(),
+    }
+}
+
+/// Plans the build, finding base images as they turn out to be needed.
+fn plan(
+    file: &Dockerfile,
+    request: &Request,
+    platform: &Platform,
+    bases: &Bases<'_>,
+) -> Result<Plan, BuildError> {
+    let wrong = |diagnostics: Vec<Diagnostic>| BuildError::from(BuildErrorKind::Dockerfile(diagnostics));
+    let mut planner = Planner::new(file, inputs(request, platform)).map_err(wrong)?;
+    loop {
+        let needs = planner.needs();
+        if needs.is_empty() {
+            return planner.finish().map_err(wrong);
+        }
+        // Names are looked up side by side: each costs a round trip to its registry.
+        let found: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = needs.iter().map(|need| scope.spawn(|| bases.find(&need.key))).collect();
+            threads.into_iter().map(|t| t.join().unwrap_or(Err(BuildErrorKind::Cancelled))).collect()
+        });
+        for (need, base) in needs.iter().zip(found) {
+            let at = || At { span: need.span, line: need.line, step: "FROM".to_owned() };
+            let base = base.map_err(|kind| BuildError { at: Some(at()), kind })?;
+            planner.supply(&need.key, BaseImage { config: base.image().config.clone() });
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! A build context: a directory of the host, seen through its ignore file.
+//!
+//! Only what an instruction names is looked at. Every access goes by a handle of the root with `RESOLVE_BENEATH` and
+//! without following links, so no link in a context leads to the host.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use kiln_dockerfile::ignore::Ignore;
+use kiln_layer::index::Mtime;
+use kiln_layer::path::LayerPath;
+use kiln_oci::digest::{Digest, Hasher};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags, openat2, statx};
+use rustix::io::Errno;
+
+use crate::error::{BuildErrorKind, IgnoredBy};
+use crate::files::statcache::{Stamp, StatCache};
+use crate::files::{Files, Node, NodeKind};
+
+/// A directory given as a context.
+pub(crate) struct ContextFiles {
+    root: PathBuf,
+    handle: OwnedFd,
+    whence: String,
+    ignore: Option<(String, Ignore)>,
+    cache: Mutex<StatCache>,
+}
+
+impl ContextFiles {
+    /// Opens `root`. `ignore_candidates` are names relative to it; the first that exists is its ignore file.
+    pub(crate) fn open(
+        root: &Path,
+        whence: String,
+        ignore_candidates: &[PathBuf],
+        cache: StatCache,
+    ) -> Result<Self, BuildErrorKind> {
+        let handle =
+            rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|e| io_at(root, "open", e))?;
+        let mut ignore = None;
+        for name in ignore_candidates {
+            let path = root.join(name);
+            let text = match fs_err::read(&path) {
+                Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(e.into()),
+            };
+            let name = name.display().to_string();
+            let parsed = Ignore::parse(&text).map_err(|e| BuildErrorKind::Copy {
+                message: format!("{name}:{}: {e}", e.line),
+                help: Some(
+                    "the patterns are those of Go's filepath.Match, with ** for any number of directories"
+                        .to_owned(),
+                ),
+            })?;
+            ignore = (!parsed.is_empty()).then_some((name, parsed));
+            break;
+        }
+        Ok(Self { root: root.to_owned(), handle, whence, ignore, cache: Mutex::new(cache) })
+    }
+
+    /// Keeps what was learnt for the next build.
+    pub(crate) fn save(&self, tmp: &Path) -> Result<(), BuildErrorKind> {
+        Ok(lock(&self.cache).save(tmp)?)
+    }
+
+    /// The directory on the host.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn host_path(&self, path: &LayerPath) -> PathBuf {
+        use std::os::unix::ffi::OsStrExt;
+        self.root.join(std::ffi::OsStr::from_bytes(path.as_bytes()))
+    }
+
+    /// Opens a file or directory beneath the root.
+    pub(crate) fn open_beneath(&self, path: &LayerPath, flags: OFlags) -> Result<OwnedFd, BuildErrorKind> {
+        let name: &[u8] = if path.is_root() { b"." } else { path.as_bytes() };
+        openat2(
+            &self.handle,
+            name,
+            flags | OFlags::CLOEXEC,
+            Mode::empty(),
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
+        )
+        .map_err(|e| io_at(&self.host_path(path), "open", e))
+    }
+
+    /// What is on disk at `path`, whatever the ignore file says. A link on the way to it counts as absence: [`super::follow`]
+    /// takes one component at a time.
+    fn on_disk(&self, path: &LayerPath) -> Result<Option<Node>, BuildErrorKind> {
+        let name: &[u8] = if path.is_root() { b"." } else { path.as_bytes() };
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let failed = |e| io_at(&self.host_path(path), "look at", e);
+        let handle = match openat2(&self.handle, name, flags, Mode::empty(), resolve) {
+            Ok(handle) => handle,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            Err(e) => return Err(failed(e)),
+        };
+        let stat = statx(&handle, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).map_err(failed)?;
+        let kind = match FileType::from_raw_mode(u32::from(stat.stx_mode)) {
+            FileType::RegularFile => NodeKind::File { size: stat.stx_size },
+            FileType::Directory => NodeKind::Directory,
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(&handle, "", Vec::new()).map_err(failed)?;
+                NodeKind::Symlink { target: target.into_bytes() }
+            }
+            FileType::Fifo => NodeKind::Fifo,
+            FileType::CharacterDevice => {
+                NodeKind::CharDevice { major: stat.stx_rdev_major, minor: stat.stx_rdev_minor }
+            }
+            FileType::BlockDevice => {
+                NodeKind::BlockDevice { major: stat.stx_rdev_major, minor: stat.stx_rdev_minor }
+            }
+            // A socket means nothing without the process behind it.
+            _ => return Ok(None),
+        };
+        let stamp = Stamp::of(&stat);
+        let is_file = matches!(kind, NodeKind::File { .. });
+        let xattrs = if is_file || kind == NodeKind::Directory {
+            self.xattrs(path, &handle, &stamp)?
+        } else {
+            BTreeMap::new()
+        };
+        Ok(Some(Node {
+            kind,
+            mode: u32::from(stat.stx_mode) & 0o7777,
+            uid: 0,
+            gid: 0,
+            mtime: Mtime { secs: stat.stx_mtime.tv_sec, nanos: 0 },
+            xattrs,
+            link: (is_file && stat.stx_nlink > 1).then_some((stamp.dev, stat.stx_ino)),
+            stamp: Some(stamp),
+        }))
+    }
+
+    /// The attributes that belong to an image: file capabilities and `user.*`. Those of the host's security modules do not.
+    fn xattrs(
+        &self,
+        path: &LayerPath,
+        handle: &OwnedFd,
+        stamp: &Stamp,
+    ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, BuildErrorKind> {
+        if lock(&self.cache).has_no_xattrs(path, stamp) {
+            return Ok(BTreeMap::new());
+        }
+        // The calls that take a handle refuse one opened with O_PATH; its name in /proc does not.
+        let by_handle = format!("/proc/self/fd/{}", handle.as_raw_fd());
+        let failed = |e| io_at(&self.host_path(path), "read the attributes of", e);
+        let mut names = vec![0; 65536];
+        let length = match rustix::fs::listxattr(&by_handle, &mut names) {
+            Ok(length) => length,
+            Err(Errno::NOTSUP) => 0,
+            Err(e) => return Err(failed(e)),
+        };
+        let ours = |n: &&[u8]| {
+            *n == b"security.capability" || (n.starts_with(b"user.") && !n.starts_with(b"user.overlay."))
+        };
+        let mut found = BTreeMap::new();
+        for name in names[..length].split(|b| *b == 0).filter(ours) {
+            let mut value = vec![0; 65536];
+            let length = rustix::fs::getxattr(&by_handle, name, &mut value).map_err(failed)?;
+            value.truncate(length);
+            found.insert(name.to_vec(), value);
+        }
+        if found.is_empty() {
+            lock(&self.cache).note_no_xattrs(path, stamp);
+        }
+        Ok(found)
+    }
+
+    fn verdict(&self, path: &LayerPath, is_dir: bool) -> bool {
+        match &self.ignore {
+            Some((_, ignore)) if !path.is_root() => ignore.decide(path.as_bytes(), is_dir).ignored,
+            _ => false,
+        }
+    }
+
+    /// An ignored directory is there nevertheless if something below it is brought back.
+    fn brought_back(&self, dir: &LayerPath) -> Result<bool, BuildErrorKind> {
+        let Some((_, ignore)) = &self.ignore else { return Ok(true) };
+        if !ignore.may_hold_reincluded(dir.as_bytes()) {
+            return Ok(false);
+        }
+        Ok(!self.children(dir)?.is_empty())
+    }
+
+    fn names(&self, dir: &LayerPath) -> Result<Vec<Vec<u8>>, BuildErrorKind> {
+        let handle = self.open_beneath(dir, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let entries = rustix::fs::Dir::new(handle).map_err(|e| io_at(&self.host_path(dir), "list", e))?;
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|e| io_at(&self.host_path(dir), "list", e))?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(name.to_vec());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+}
+
+impl Files for ContextFiles {
+    fn node(&self, path: &LayerPath) -> Result<Option<Node>, BuildErrorKind> {
+        let Some(node) = self.on_disk(path)? else { return Ok(None) };
+        if self.verdict(path, node.is_dir()) && !(node.is_dir() && self.brought_back(path)?) {
+            return Ok(None);
+        }
+        Ok(Some(node))
+    }
+
+    fn children(&self, dir: &LayerPath) -> Result<Vec<Vec<u8>>, BuildErrorKind> {
+        let mut names = self.names(dir)?;
+        if self.ignore.is_some() {
+            let mut kept = Vec::with_capacity(names.len());
+            for name in names {
+                if self.node(&dir.join(&name))?.is_some() {
+                    kept.push(name);
+                }
+            }
+            names = kept;
+        }
+        Ok(names)
+    }
+
+    fn digest(&self, path: &LayerPath, node: &Node) -> Result<Digest, BuildErrorKind> {
+        if let Some(known) = node.stamp.and_then(|stamp| lock(&self.cache).digest(path, &stamp)) {
+            return Ok(known);
+        }
+        let file = self.open_beneath(path, OFlags::RDONLY | OFlags::NOFOLLOW)?;
+        let failed = |e| io_at(&self.host_path(path), "read", e);
+        let stat = statx(&file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).map_err(failed)?;
+        let stamp = Stamp::of(&stat);
+        let mut hasher = Hasher::new();
+        let mut buffer = vec![0; 128 * 1024];
+        loop {
+            let count = rustix::io::read(&file, &mut buffer).map_err(failed)?;
+            if count == 0 {
+                break;
+            }
+            hasher.update(&buffer[..count]);
+        }
+        let digest = hasher.finish();
+        lock(&self.cache).note_digest(path, &stamp, digest);
+        Ok(digest)
+    }
+
+    fn whence(&self) -> &str {
+        &self.whence
+    }
+
+    fn hidden_by(&self, path: &LayerPath) -> Option<IgnoredBy> {
+        let (file, ignore) = self.ignore.as_ref()?;
+        let node = self.on_disk(path).ok()??;
+        let verdict = ignore.decide(path.as_bytes(), node.is_dir());
+        let rule = verdict.rule.filter(|_| verdict.ignored)?;
+        Some(IgnoredBy { file: file.clone(), line: rule.line, rule: rule.text.clone() })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn io_at(path: &Path, what: &str, errno: Errno) -> BuildErrorKind {
+    let error = std::io::Error::from(errno);
+    BuildErrorKind::Io(std::io::Error::new(
+        error.kind(),
+        format!("cannot {what} {}: {error}", path.display()),
+    ))
+}

@@ -1,0 +1,114 @@
+//! Where COPY reads: a build context on disk or the root filesystem of a stage or image, behind one trait.
+
+pub(crate) mod context;
+pub(crate) mod rootfs;
+pub(crate) mod statcache;
+
+use std::collections::BTreeMap;
+
+use kiln_layer::index::Mtime;
+use kiln_layer::path::LayerPath;
+use kiln_oci::digest::Digest;
+
+use crate::error::{BuildErrorKind, IgnoredBy};
+
+/// A tree of files that COPY can read. Paths are clean and relative to its root; no call follows a symbolic link.
+pub(crate) trait Files: Send + Sync {
+    /// What is at `path`; `None` if nothing is, or if an ignore rule hides it.
+    fn node(&self, path: &LayerPath) -> Result<Option<Node>, BuildErrorKind>;
+
+    /// The names in directory `dir`, sorted, hidden ones left out.
+    fn children(&self, dir: &LayerPath) -> Result<Vec<Vec<u8>>, BuildErrorKind>;
+
+    /// SHA-256 of the content of the regular file `path`, which [`Files::node`] gave as `node`.
+    fn digest(&self, path: &LayerPath, node: &Node) -> Result<Digest, BuildErrorKind>;
+
+    /// What it is called in messages: `the build context`, `stage "build"`.
+    fn whence(&self) -> &str;
+
+    /// The ignore rule that hides `path` although it exists, if one does.
+    fn hidden_by(&self, path: &LayerPath) -> Option<IgnoredBy>;
+}
+
+/// What stands at a path.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Node {
+    pub(crate) kind: NodeKind,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: Mtime,
+    pub(crate) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Equal for two names of one file.
+    pub(crate) link: Option<(u64, u64)>,
+    /// Of a file on the host: what tells that it did not change.
+    pub(crate) stamp: Option<statcache::Stamp>,
+}
+
+/// Kinds of nodes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum NodeKind {
+    File { size: u64 },
+    Directory,
+    Symlink { target: Vec<u8> },
+    CharDevice { major: u32, minor: u32 },
+    BlockDevice { major: u32, minor: u32 },
+    Fifo,
+}
+
+impl Node {
+    pub(crate) fn is_dir(&self) -> bool {
+        self.kind == NodeKind::Directory
+    }
+}
+
+/// Follows every symbolic link of `path` inside the root of `files`, the last component too. `None` if something on the way is
+/// not there.
+pub(crate) fn follow(
+    files: &dyn Files,
+    path: &LayerPath,
+) -> Result<Option<(LayerPath, Node)>, BuildErrorKind> {
+    let mut pending: Vec<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
+    pending.reverse();
+    let mut at = LayerPath::root();
+    let mut hops = 0;
+    let mut node = match files.node(&at)? {
+        Some(root) => root,
+        None => return Ok(None),
+    };
+    while let Some(name) = pending.pop() {
+        if name == b".." {
+            at = at.parent().unwrap_or_default();
+            continue;
+        }
+        let next = at.join(&name);
+        let Some(found) = files.node(&next)? else { return Ok(None) };
+        if let NodeKind::Symlink { target } = &found.kind {
+            hops += 1;
+            if hops > 255 {
+                return Err(BuildErrorKind::Copy {
+                    message: format!("too many symbolic links on the way to {:?}", path.display()),
+                    help: None,
+                });
+            }
+            if target.starts_with(b"/") {
+                at = LayerPath::root();
+            }
+            pending.extend(
+                target
+                    .split(|b| *b == b'/')
+                    .rev()
+                    .filter(|c| !c.is_empty() && *c != b".")
+                    .map(<[u8]>::to_vec),
+            );
+            continue;
+        }
+        at = next;
+        node = found;
+    }
+    if at.is_root() || !node.is_dir() {
+        return Ok(Some((at, node)));
+    }
+    // `..` may have led back up: the node has to be that of where we stand.
+    Ok(files.node(&at)?.map(|node| (at, node)))
+}

@@ -1,0 +1,108 @@
+//! The root filesystem of a stage or an image as a source of COPY: metadata from the layers' indexes, nothing unpacked.
+
+use kiln_layer::index::{Entry, Kind};
+use kiln_layer::path::LayerPath;
+use kiln_layer::view::{Found, View};
+use kiln_oci::digest::Digest;
+
+use crate::error::{BuildErrorKind, IgnoredBy};
+use crate::files::{Files, Node, NodeKind};
+
+/// A view with a name.
+pub(crate) struct RootfsFiles {
+    view: View,
+    whence: String,
+}
+
+impl RootfsFiles {
+    /// `whence` is what messages call it: `stage "build"`.
+    pub(crate) fn new(view: View, whence: String) -> Self {
+        Self { view, whence }
+    }
+
+    /// The view.
+    pub(crate) fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Which layer has the bytes of the regular file at `path`, and under which name.
+    pub(crate) fn carrier(&self, path: &LayerPath) -> Option<(usize, LayerPath)> {
+        let found = self.view.lookup(path)?;
+        let carrier = self.view.carrier(&found)?;
+        Some((found.layer, carrier.path.clone()))
+    }
+
+    fn describe(&self, found: &Found<'_>) -> Option<Node> {
+        let entry: &Entry = &found.entry;
+        let (kind, link) = match &entry.kind {
+            Kind::File { size, .. } => (NodeKind::File { size: *size }, self.link_id(found)),
+            Kind::Hardlink { .. } => match self.view.carrier(found)?.kind {
+                Kind::File { size, .. } => (NodeKind::File { size }, self.link_id(found)),
+                _ => return None,
+            },
+            Kind::Directory => (NodeKind::Directory, None),
+            Kind::Symlink { target } => (NodeKind::Symlink { target: target.clone() }, None),
+            Kind::CharDevice { major, minor } => {
+                (NodeKind::CharDevice { major: *major, minor: *minor }, None)
+            }
+            Kind::BlockDevice { major, minor } => {
+                (NodeKind::BlockDevice { major: *major, minor: *minor }, None)
+            }
+            Kind::Fifo => (NodeKind::Fifo, None),
+            Kind::Whiteout => return None,
+        };
+        // A hard link's own header may disagree with the file's; there is one inode, the file's.
+        let attributes = match &entry.kind {
+            Kind::Hardlink { .. } => self.view.carrier(found)?,
+            _ => entry,
+        };
+        Some(Node {
+            kind,
+            mode: attributes.mode,
+            uid: attributes.uid,
+            gid: attributes.gid,
+            mtime: attributes.mtime,
+            xattrs: attributes.xattrs.clone(),
+            link,
+            stamp: None,
+        })
+    }
+
+    /// The same number for all names of one file: its layer and the place of its carrier there.
+    fn link_id(&self, found: &Found<'_>) -> Option<(u64, u64)> {
+        let index = &self.view.layers().get(found.layer)?.index;
+        let carrier = self.view.carrier(found)?;
+        let place = index.entries.binary_search_by(|e| e.path.cmp(&carrier.path)).ok()?;
+        Some((found.layer as u64, place as u64))
+    }
+}
+
+impl Files for RootfsFiles {
+    fn node(&self, path: &LayerPath) -> Result<Option<Node>, BuildErrorKind> {
+        Ok(self.view.lookup(path).and_then(|found| self.describe(&found)))
+    }
+
+    fn children(&self, dir: &LayerPath) -> Result<Vec<Vec<u8>>, BuildErrorKind> {
+        Ok(self.view.children(dir).iter().map(|found| found.entry.path.name().to_vec()).collect())
+    }
+
+    fn digest(&self, path: &LayerPath, _: &Node) -> Result<Digest, BuildErrorKind> {
+        let found = self.view.lookup(path);
+        let carrier = found.as_ref().and_then(|found| self.view.carrier(found));
+        match carrier.map(|entry| &entry.kind) {
+            Some(Kind::File { digest, .. }) => Ok(*digest),
+            _ => Err(BuildErrorKind::Copy {
+                message: format!("{} is not a regular file", path.display()),
+                help: None,
+            }),
+        }
+    }
+
+    fn whence(&self) -> &str {
+        &self.whence
+    }
+
+    fn hidden_by(&self, _: &LayerPath) -> Option<IgnoredBy> {
+        None
+    }
+}

@@ -1,0 +1,127 @@
+//! From what was built to what leaves the store.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use kiln_layer::flatten::flatten;
+use kiln_layer::pack::{pack, write_tree};
+use kiln_layer::unpack::Owners;
+use kiln_layer::view::View;
+use kiln_oci::compose::{ImageParts, config_bytes};
+
+use crate::engine::{Built, Engine};
+use crate::error::{BuildError, BuildErrorKind};
+use crate::event::{Sink, TaskKind, TaskOutcome};
+use crate::layers::forms::{self, Blob};
+use crate::report::Reporter;
+use crate::request::LayerForm;
+
+impl Engine {
+    /// Makes the blobs of all layers in `form` that are not in the store yet, several at once, and completes the configuration.
+    /// Annotations are the caller's to add.
+    pub fn parts(
+        &self,
+        built: &Built,
+        form: &LayerForm,
+        sink: &dyn Sink,
+        cancel: &AtomicBool,
+    ) -> Result<ImageParts, BuildError> {
+        let reporter = Reporter::new(sink, cancel);
+        let _lease = self.store.lease()?;
+        let blobs = self.blobs(built, form, &reporter)?;
+        let mut config = built.config.clone();
+        config.rootfs.diff_ids = blobs.iter().map(|b| b.diff_id).collect();
+        Ok(ImageParts {
+            platform: built.platform.clone(),
+            config: config_bytes(&config),
+            layers: blobs.into_iter().map(|b| b.descriptor).collect(),
+            manifest_annotations: BTreeMap::new(),
+            descriptor_annotations: BTreeMap::new(),
+        })
+    }
+
+    fn blobs(
+        &self,
+        built: &Built,
+        form: &LayerForm,
+        reporter: &Reporter<'_>,
+    ) -> Result<Vec<Blob>, BuildErrorKind> {
+        let layers = &built.rootfs.layers;
+        let mut ready = Vec::new();
+        for layer in layers {
+            ready.push(forms::known_blob(&self.store, layer, form)?);
+        }
+        let missing: Vec<usize> = (0..layers.len()).filter(|i| ready[*i].is_none()).collect();
+        if !missing.is_empty() {
+            let name = format!("compress {} of {} layers", missing.len(), layers.len());
+            let made = reporter.during(TaskKind::Export, name, None, |task| {
+                let done = Mutex::new(Vec::new());
+                let failed = Mutex::new(None);
+                let next = AtomicUsize::new(0);
+                let counted = AtomicUsize::new(0);
+                // Blocks of one layer are compressed side by side already; two layers at a time hide the reading.
+                std::thread::scope(|scope| {
+                    for _ in 0..2.min(missing.len()) {
+                        scope.spawn(|| {
+                            while let Some(i) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                                let blob = reporter
+                                    .check()
+                                    .and_then(|()| forms::ensure_blob(&self.store, &layers[*i], form, 2));
+                                match blob {
+                                    Ok(blob) => guard(&done).push((*i, blob)),
+                                    Err(error) => {
+                                        guard(&failed).get_or_insert(error);
+                                        return;
+                                    }
+                                }
+                                let count = counted.fetch_add(1, Ordering::Relaxed) + 1;
+                                reporter.progress(task, "layers", count as u64, Some(missing.len() as u64));
+                            }
+                        });
+                    }
+                });
+                match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                    Some(error) => Err(error),
+                    None => {
+                        Ok((done.into_inner().unwrap_or_else(PoisonError::into_inner), TaskOutcome::Done))
+                    }
+                }
+            })?;
+            for (i, blob) in made {
+                ready[i] = Some(blob);
+            }
+        }
+        Ok(ready.into_iter().flatten().collect())
+    }
+
+    /// Writes the built root filesystem into the empty directory `dest` (`--output type=local`). As with buildx, everything
+    /// belongs to who runs kiln.
+    pub fn write_rootfs(&self, built: &Built, dest: &Path) -> Result<(), BuildError> {
+        let _lease = self.store.lease()?;
+        let view = built.rootfs.view(&self.store)?;
+        let entries = flatten(&view);
+        write_tree(&entries, &[], dest, Owners::Mine, &View::default()).map_err(BuildErrorKind::from)?;
+        Ok(())
+    }
+
+    /// Writes the built root filesystem to `out` as a tar (`--output type=tar`). Times later than `clamp` become it.
+    pub fn write_rootfs_tar(
+        &self,
+        built: &Built,
+        out: &mut dyn Write,
+        clamp: Option<i64>,
+    ) -> Result<(), BuildError> {
+        let _lease = self.store.lease()?;
+        let view = built.rootfs.view(&self.store)?;
+        pack(&flatten(&view), &[], out, clamp).map_err(BuildErrorKind::from)?;
+        Ok(())
+    }
+}
+
+fn guard<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

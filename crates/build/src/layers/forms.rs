@@ -1,0 +1,273 @@
+//! Makes one form of a layer from another: index, tree, blob.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use kiln_layer::codec;
+use kiln_layer::compress::{Compression as Codec, Compressor, Format};
+use kiln_layer::handle::{BlobForm, LayerHandle};
+use kiln_layer::index::Index;
+use kiln_layer::pack::{PackEntry, Packed, pack, pack_layer, write_tree};
+use kiln_layer::tar::scan::scan;
+use kiln_layer::unpack::{Form, Unpacker};
+use kiln_layer::view::View;
+use kiln_oci::descriptor::Descriptor;
+use kiln_oci::digest::{DiffId, Digest};
+use kiln_oci::media_type::{Flavour, LayerCompression, compression_of};
+use kiln_oci::store::{BlobWriter, StoredBlob};
+use serde::{Deserialize, Serialize};
+
+use crate::error::BuildErrorKind;
+use crate::layers::{Layer, Pulled};
+use crate::request::{Compression, LayerForm};
+use crate::store::{Store, read_json, write_bytes, write_json};
+
+/// The blobs that were made of a layer, by form.
+#[derive(Default, Serialize, Deserialize)]
+struct Blobs(BTreeMap<String, Blob>);
+
+/// A layer's blob in the store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Blob {
+    /// With the OCI media type.
+    pub(crate) descriptor: Descriptor,
+    pub(crate) diff_id: DiffId,
+}
+
+/// Reads the index of layer `id`.
+pub(crate) fn load_index(store: &Store, id: &Digest) -> Result<Index, BuildErrorKind> {
+    let path = store.index_path(id);
+    let bytes = fs_err::read(&path)?;
+    codec::decode(&bytes).map_err(|error| BuildErrorKind::Store {
+        problem: format!("{error}; remove the file, and the next build makes it again"),
+        path,
+    })
+}
+
+/// Writes an index; its layer's id is the result. Idempotent.
+pub(crate) fn save_index(store: &Store, index: &Index) -> Result<Digest, BuildErrorKind> {
+    let id = index.layer_id();
+    write_bytes(&store.tmp(), &store.index_path(&id), &codec::encode(index))?;
+    Ok(id)
+}
+
+/// The name of a blob form: what is written into it, and how.
+fn form_name(form: &LayerForm) -> String {
+    let compression = match form.compression {
+        Compression::Uncompressed => "tar".to_owned(),
+        Compression::Gzip(level) => format!("gzip{level}"),
+        Compression::Zstd(level) => format!("zstd{level}"),
+    };
+    form.clamp.map_or(compression.clone(), |at| format!("{compression}@{at}"))
+}
+
+fn codec_of(compression: Compression) -> (Codec, LayerCompression) {
+    match compression {
+        Compression::Uncompressed => (Codec::None, LayerCompression::None),
+        Compression::Gzip(level) => (Codec::Gzip { level }, LayerCompression::Gzip),
+        Compression::Zstd(level) => (Codec::Zstd { level }, LayerCompression::Zstd),
+    }
+}
+
+fn format_of(media_type: &str) -> Format {
+    match compression_of(media_type) {
+        Some(LayerCompression::Gzip) => Format::Gzip,
+        Some(LayerCompression::Zstd) => Format::Zstd,
+        _ => Format::None,
+    }
+}
+
+fn blobs(store: &Store, id: &Digest) -> Result<Blobs, BuildErrorKind> {
+    let mut blobs: Blobs = read_json(&store.blob_record(id))?.unwrap_or_default();
+    blobs.0.retain(|_, b| store.content().size_of(&b.descriptor.digest) == Some(b.descriptor.size));
+    Ok(blobs)
+}
+
+fn add_blob(store: &Store, id: &Digest, form: &str, blob: &Blob) -> Result<(), BuildErrorKind> {
+    let _turn = store.lock(&format!("layer-{}", id.hex())).map_err(|e| e.kind)?;
+    let mut all = blobs(store, id)?;
+    all.0.insert(form.to_owned(), blob.clone());
+    Ok(write_json(&store.tmp(), &store.blob_record(id), &all)?)
+}
+
+/// Whether layer `id` can still give its files.
+pub(crate) fn is_there(store: &Store, id: &Digest) -> Result<bool, BuildErrorKind> {
+    Ok(store.index_path(id).exists() && (store.tree_path(id).exists() || !blobs(store, id)?.0.is_empty()))
+}
+
+/// A layer with the forms that it has by now.
+pub(crate) fn handle(store: &Store, layer: &Layer) -> Result<Arc<LayerHandle>, BuildErrorKind> {
+    let tree = Some(store.tree_path(&layer.id)).filter(|path| path.exists());
+    let form = |descriptor: &Descriptor| BlobForm {
+        path: store.content().path_of(&descriptor.digest),
+        format: format_of(&descriptor.media_type),
+    };
+    let blob = match &layer.pulled {
+        Some(pulled) => Some(form(&pulled.descriptor)),
+        None => {
+            let blobs = blobs(store, &layer.id)?;
+            // One that is not compressed gives any file at once.
+            let plain = blobs.0.values().find(|b| format_of(&b.descriptor.media_type) == Format::None);
+            plain.or(blobs.0.values().next()).map(|b| form(&b.descriptor))
+        }
+    };
+    Ok(Arc::new(LayerHandle { index: layer.index(store)?, tree, blob }))
+}
+
+/// The unpacked layer, made if it is not there. `below` tells how directories look that the layer does not describe.
+pub(crate) fn ensure_tree(
+    store: &Store,
+    layer: &Layer,
+    below: &View,
+) -> Result<std::path::PathBuf, BuildErrorKind> {
+    let path = store.tree_path(&layer.id);
+    if path.exists() {
+        return Ok(path);
+    }
+    let _turn = store.lock(&format!("tree-{}", layer.id.hex())).map_err(|e| e.kind)?;
+    if path.exists() {
+        return Ok(path);
+    }
+    let handle = handle(store, layer)?;
+    let Some(blob) = &handle.blob else {
+        return Err(BuildErrorKind::Store {
+            path,
+            problem: "the layer has neither a tree nor a blob".to_owned(),
+        });
+    };
+    let unfinished = tempfile::Builder::new().prefix("tree-").tempdir_in(store.tmp())?;
+    let mut unpacker = Unpacker::new(unfinished.path(), Form::Overlay, store.owners())?.above(below);
+    let scanned = scan(blob.reader()?, &mut unpacker)?;
+    unpacker.finish()?;
+    if scanned.index.content_id() != layer.content {
+        return Err(BuildErrorKind::Store {
+            path: blob.path.clone(),
+            problem: "the blob is damaged; remove it, and the next build makes or fetches it again"
+                .to_owned(),
+        });
+    }
+    fs_err::rename(unfinished.keep(), &path)?;
+    Ok(path)
+}
+
+/// Takes the directory `dir`, which holds exactly what `index` tells, as the tree of a new layer: a rename, no copy.
+pub(crate) fn keep_tree(store: &Store, index: Index, dir: &Path) -> Result<Layer, BuildErrorKind> {
+    let id = save_index(store, &index)?;
+    let path = store.tree_path(&id);
+    let _turn = store.lock(&format!("tree-{}", id.hex())).map_err(|e| e.kind)?;
+    if path.exists() {
+        crate::remove::remove_tree(dir)?;
+    } else {
+        fs_err::rename(dir, &path)?;
+    }
+    Ok(Layer::with_index(id, Arc::new(index)))
+}
+
+/// Makes a layer of `entries` as a tree.
+pub(crate) fn new_tree(store: &Store, entries: &[PackEntry], below: &View) -> Result<Layer, BuildErrorKind> {
+    let unfinished = tempfile::Builder::new().prefix("tree-").tempdir_in(store.tmp())?;
+    write_tree(entries, &[], unfinished.path(), store.owners(), below)?;
+    let index = Index::from_unsorted(entries.iter().map(|e| e.entry.clone()).collect(), Vec::new());
+    keep_tree(store, index, &unfinished.keep())
+}
+
+/// Makes a layer of `entries` as a blob in `form`: every byte is read once.
+pub(crate) fn new_blob(
+    store: &Store,
+    entries: &[PackEntry],
+    form: &LayerForm,
+    threads: usize,
+) -> Result<Layer, BuildErrorKind> {
+    let (packed, stored) = write_blob(store, form, threads, |out| Ok(pack(entries, &[], out, form.clamp)?))?;
+    let mut index = Index::from_unsorted(entries.iter().map(|e| e.entry.clone()).collect(), Vec::new());
+    // The times of the entries themselves name the layer; what the tar says may be clamped.
+    for (entry, written) in index.entries.iter_mut().zip(&packed.index.entries) {
+        entry.offset = written.offset;
+    }
+    let id = save_index(store, &index)?;
+    add_blob(store, &id, &form_name(form), &blob_of(form, &packed, stored))?;
+    Ok(Layer::with_index(id, Arc::new(index)))
+}
+
+/// The layer's blob in `form`, if it is in the store.
+pub(crate) fn known_blob(
+    store: &Store,
+    layer: &Layer,
+    form: &LayerForm,
+) -> Result<Option<Blob>, BuildErrorKind> {
+    if let Some(pulled) = &layer.pulled {
+        let same = format_of(&pulled.descriptor.media_type) == format_of(media_type(form));
+        if !form.force || same {
+            return Ok(Some(Blob { descriptor: pulled.descriptor.clone(), diff_id: pulled.diff_id }));
+        }
+    }
+    Ok(blobs(store, &layer.id)?.0.remove(&form_name(&for_layer(layer, form))))
+}
+
+/// Times in a base image are its own business: its layers are never rewritten, only recompressed.
+fn for_layer(layer: &Layer, form: &LayerForm) -> LayerForm {
+    LayerForm { clamp: form.clamp.filter(|_| layer.pulled.is_none()), ..*form }
+}
+
+/// The layer's blob in `form`, made if it is not there. A base image's layer stays as it was pulled unless `form` forces another
+/// compression.
+pub(crate) fn ensure_blob(
+    store: &Store,
+    layer: &Layer,
+    form: &LayerForm,
+    threads: usize,
+) -> Result<Blob, BuildErrorKind> {
+    let form = for_layer(layer, form);
+    if let Some(blob) = known_blob(store, layer, &form)? {
+        return Ok(blob);
+    }
+    let name = form_name(&form);
+    let _turn = store.lock(&format!("blob-{}-{name}", layer.id.hex())).map_err(|e| e.kind)?;
+    if let Some(blob) = known_blob(store, layer, &form)? {
+        return Ok(blob);
+    }
+    let blob = match &layer.pulled {
+        Some(pulled) => rewrap(store, pulled, &form, threads)?,
+        None => {
+            let handle = handle(store, layer)?;
+            let (packed, stored) =
+                write_blob(store, &form, threads, |out| Ok(pack_layer(&handle, out, form.clamp)?))?;
+            blob_of(&form, &packed, stored)
+        }
+    };
+    add_blob(store, &layer.id, &name, &blob)?;
+    Ok(blob)
+}
+
+/// The very same tar in another compression: its diff id stays.
+fn rewrap(store: &Store, pulled: &Pulled, form: &LayerForm, threads: usize) -> Result<Blob, BuildErrorKind> {
+    let source = BlobForm {
+        path: store.content().path_of(&pulled.descriptor.digest),
+        format: format_of(&pulled.descriptor.media_type),
+    };
+    let (_, stored) = write_blob(store, form, threads, |out| Ok(io::copy(&mut source.reader()?, out)?))?;
+    let descriptor = Descriptor::new(media_type(form), stored.digest, stored.size);
+    Ok(Blob { descriptor, diff_id: pulled.diff_id })
+}
+
+fn media_type(form: &LayerForm) -> &'static str {
+    Flavour::Oci.layer(codec_of(form.compression).1)
+}
+
+fn blob_of(form: &LayerForm, packed: &Packed, stored: StoredBlob) -> Blob {
+    let descriptor = Descriptor::new(media_type(form), stored.digest, stored.size);
+    Blob { descriptor, diff_id: packed.diff_id }
+}
+
+fn write_blob<T>(
+    store: &Store,
+    form: &LayerForm,
+    threads: usize,
+    fill: impl FnOnce(&mut Compressor<BlobWriter>) -> Result<T, BuildErrorKind>,
+) -> Result<(T, StoredBlob), BuildErrorKind> {
+    let mut out = Compressor::new(store.content().writer()?, codec_of(form.compression).0, threads)?;
+    let value = fill(&mut out)?;
+    Ok((value, out.finish()?.finish()?))
+}

@@ -1,0 +1,112 @@
+//! Numbers the tasks of a build and tells the sink about them.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Instant;
+
+use crate::error::{BuildError, BuildErrorKind};
+use crate::event::{Event, Sink, Stream, TaskId, TaskKind, TaskOutcome};
+
+/// The way from the engine to the sink.
+pub(crate) struct Reporter<'a> {
+    sink: &'a dyn Sink,
+    began: Instant,
+    next: AtomicU32,
+    cancel: &'a AtomicBool,
+    failed: AtomicBool,
+}
+
+impl<'a> Reporter<'a> {
+    pub(crate) fn new(sink: &'a dyn Sink, cancel: &'a AtomicBool) -> Self {
+        Self { sink, began: Instant::now(), next: AtomicU32::new(1), cancel, failed: AtomicBool::new(false) }
+    }
+
+    /// Announces a task.
+    pub(crate) fn announce(&self, kind: TaskKind, name: impl Into<String>, line: Option<usize>) -> TaskId {
+        let task = TaskId(self.next.fetch_add(1, Ordering::Relaxed));
+        self.sink.event(Event::Announced { task, kind, name: name.into(), line });
+        task
+    }
+
+    pub(crate) fn started(&self, task: TaskId) {
+        self.sink.event(Event::Started { task, elapsed: self.began.elapsed() });
+    }
+
+    pub(crate) fn finished(&self, task: TaskId, outcome: TaskOutcome) {
+        self.sink.event(Event::Finished { task, elapsed: self.began.elapsed(), outcome });
+    }
+
+    pub(crate) fn output(&self, task: TaskId, stream: Stream, bytes: &[u8]) {
+        self.sink.event(Event::Output { task, stream, bytes: bytes.to_vec() });
+    }
+
+    pub(crate) fn progress(&self, task: TaskId, item: &str, current: u64, total: Option<u64>) {
+        self.sink.event(Event::Progress { task, item: item.to_owned(), current, total });
+    }
+
+    pub(crate) fn notice(&self, task: Option<TaskId>, message: String) {
+        self.sink.event(Event::Notice { task, message });
+    }
+
+    /// Announces, starts and ends a task around `work`; its outcome is told by `work`'s value.
+    pub(crate) fn during<T>(
+        &self,
+        kind: TaskKind,
+        name: impl Into<String>,
+        line: Option<usize>,
+        work: impl FnOnce(TaskId) -> Result<(T, TaskOutcome), BuildErrorKind>,
+    ) -> Result<T, BuildErrorKind> {
+        let task = self.announce(kind, name, line);
+        self.started(task);
+        match work(task) {
+            Ok((value, outcome)) => {
+                self.finished(task, outcome);
+                Ok(value)
+            }
+            Err(error) => {
+                self.finished(task, failure_outcome(&error));
+                Err(error)
+            }
+        }
+    }
+
+    /// Some part of the build failed: the others stop at their next look.
+    pub(crate) fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether to stop.
+    pub(crate) fn stopping(&self) -> bool {
+        self.failed.load(Ordering::Relaxed) || self.cancel.load(Ordering::Relaxed)
+    }
+
+    /// The error to stop with, if it is time to.
+    pub(crate) fn check(&self) -> Result<(), BuildErrorKind> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(BuildErrorKind::Interrupted);
+        }
+        if self.failed.load(Ordering::Relaxed) {
+            return Err(BuildErrorKind::Cancelled);
+        }
+        Ok(())
+    }
+}
+
+/// How a task ends that ends with `error`.
+pub(crate) fn failure_outcome(error: &BuildErrorKind) -> TaskOutcome {
+    match error {
+        BuildErrorKind::Cancelled | BuildErrorKind::Interrupted => TaskOutcome::Cancelled,
+        _ => TaskOutcome::Failed,
+    }
+}
+
+/// Of several failures, the one to report: the first that is not a mere consequence.
+pub(crate) fn worst(errors: Vec<BuildError>) -> Option<BuildError> {
+    let mut consequence = None;
+    for error in errors {
+        match error.kind {
+            BuildErrorKind::Cancelled => consequence = Some(error),
+            _ => return Some(error),
+        }
+    }
+    consequence
+}

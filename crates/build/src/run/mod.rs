@@ -1,0 +1,217 @@
+//! RUN: the only instruction that needs a root filesystem.
+
+mod cache;
+mod etc;
+mod mounts;
+mod process;
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use kiln_layer::diff::diff_upper;
+use kiln_layer::path::LayerPath;
+use kiln_layer::view::View;
+use kiln_oci::digest::Digest;
+use kiln_plan::model::{NetworkMode, RunOp};
+use kiln_sandbox::{Exit, Network, Security, Spec, Ulimit};
+
+use crate::error::BuildErrorKind;
+use crate::files::rootfs::RootfsFiles;
+use crate::key::KeyParts;
+use crate::layers::{Layer, Rootfs, forms};
+use crate::request::Network as AskedNetwork;
+use crate::run::mounts::Mounts;
+use crate::stage::{Stage, Turn};
+use crate::users;
+use crate::work::{Made, Work};
+
+/// The program that RUN's shell form needs is looked for here if the image sets no `PATH`.
+const PATH: &str = kiln_oci::config::DEFAULT_PATH;
+
+/// Does one RUN on `rootfs`.
+pub(crate) fn step(
+    stage: &Stage<'_>,
+    op: &RunOp,
+    turn: &Turn<'_>,
+    rootfs: &Rootfs,
+) -> Result<Made, BuildErrorKind> {
+    let work = stage.work;
+    if op.insecure && !work.request.run.allow_insecure {
+        return Err(BuildErrorKind::NotAllowed {
+            what: "RUN --security=insecure".to_owned(),
+            flag: "--allow security.insecure".to_owned(),
+        });
+    }
+    let mut parts = text_key(work, op);
+    mounts::add_to_key(work, op, &mut parts)?;
+    parts.add("rootfs", "", rootfs.chain.to_string());
+    work.layer_of(&parts, rootfs, stage.cached, |key| {
+        if !work.can_run {
+            work.wants_namespace.store(true, Ordering::Relaxed);
+            return Err(BuildErrorKind::NeedsNamespace);
+        }
+        Execution { work, op, turn, rootfs }.run(key)
+    })
+}
+
+/// The parts of the key that the instruction and the settings of the build give.
+fn text_key(work: &Work<'_>, op: &RunOp) -> KeyParts {
+    let mut parts = KeyParts::default();
+    parts.add("operation", "", "RUN");
+    for (i, argument) in op.argv.iter().enumerate() {
+        parts.add("argument", i.to_string(), argument);
+    }
+    for (name, value) in &op.env {
+        parts.add("env", name, value);
+    }
+    parts.add("user", "", &op.user);
+    parts.add("directory", "", &op.cwd);
+    parts.add("network", "", if network(work, op) == Network::None { "none" } else { "host" });
+    if op.insecure {
+        parts.add("security", "", "insecure");
+    }
+    for script in &op.scripts {
+        parts.add("script", &script.path, &script.content);
+    }
+    for (name, address) in &work.request.run.hosts {
+        parts.add("host", name, address);
+    }
+    for (name, soft, hard) in &work.request.run.ulimits {
+        parts.add("ulimit", name, format!("{soft}:{hard}"));
+    }
+    if let Some(size) = work.request.run.shm_size {
+        parts.add("shm-size", "", size.to_string());
+    }
+    parts
+}
+
+fn network(work: &Work<'_>, op: &RunOp) -> Network {
+    match (op.network, work.request.run.network) {
+        (Some(NetworkMode::None), _) | (None | Some(NetworkMode::Default), AskedNetwork::None) => {
+            Network::None
+        }
+        _ => Network::Host,
+    }
+}
+
+/// One RUN that was not in the store.
+struct Execution<'a> {
+    work: &'a Work<'a>,
+    op: &'a RunOp,
+    turn: &'a Turn<'a>,
+    rootfs: &'a Rootfs,
+}
+
+impl Execution<'_> {
+    fn run(&self, key: &Digest) -> Result<Layer, BuildErrorKind> {
+        let (work, op) = (self.work, self.op);
+        let scratch = Scratch::new(work)?;
+        let lower = trees(work, self.rootfs)?;
+        let view = self.rootfs.view(work.store)?;
+        let identity = users::identity(&view, &op.user)?;
+        let upper = scratch.path().join("upper");
+        prepare_upper(&view, &upper, &op.cwd, work)?;
+        let mut mounts = Mounts::prepare(work, op, scratch.path())?;
+        let mut env = op.env.clone();
+        env.extend(op.unkeyed_env.iter().cloned());
+        env.append(&mut mounts.env);
+        etc::default_variable(&mut env, "PATH", PATH);
+        etc::default_variable(&mut env, "HOME", identity.home.as_deref().unwrap_or("/"));
+        let settings = &work.request.run;
+        let spec = Spec {
+            rootfs: kiln_sandbox::Rootfs::Overlay {
+                lower,
+                upper: upper.clone(),
+                work: scratch.path().join("work"),
+            },
+            argv: op.argv.clone(),
+            env,
+            cwd: op.cwd.clone(),
+            uid: identity.uid,
+            gid: identity.gid,
+            groups: identity.groups,
+            hostname: etc::HOSTNAME.to_owned(),
+            mounts: std::mem::take(&mut mounts.mounts),
+            network: network(work, op),
+            security: if op.insecure { Security::Insecure } else { Security::Sandbox },
+            resolv_conf: Some(settings.resolv_conf.clone()),
+            hosts: etc::hosts(settings),
+            ulimits: settings
+                .ulimits
+                .iter()
+                .map(|(name, soft, hard)| Ulimit { name: name.clone(), soft: *soft, hard: *hard })
+                .collect(),
+            shm_size: settings.shm_size,
+            stubs: scratch.path().join("stubs"),
+        };
+        let log = work.store.log_path(key);
+        let command = self.turn.step.text.strip_prefix("RUN ").unwrap_or(&self.turn.step.text);
+        match process::run(work.reporter, self.turn.task, &spec, (command, &log))? {
+            Exit::Code(0) => {}
+            Exit::Code(code) => return Err(BuildErrorKind::Exit { command: command.to_owned(), code, log }),
+            Exit::Signal(signal) => {
+                return Err(BuildErrorKind::Signal { command: command.to_owned(), signal, log });
+            }
+        }
+        mounts.finish()?;
+        let index = diff_upper(&upper, &view, work.store.owners(), work.request.jobs)?;
+        forms::keep_tree(work.store, index, &upper)
+    }
+}
+
+/// The trees of all layers, topmost first.
+fn trees(work: &Work<'_>, rootfs: &Rootfs) -> Result<Vec<std::path::PathBuf>, BuildErrorKind> {
+    let mut trees = Vec::with_capacity(rootfs.layers.len());
+    let view = if rootfs.layers.iter().all(|l| work.store.tree_path(&l.id).exists()) {
+        View::default()
+    } else {
+        rootfs.view(work.store)?
+    };
+    for (i, layer) in rootfs.layers.iter().enumerate() {
+        let below = View::new(view.layers().iter().take(i).cloned().collect());
+        trees.push(forms::ensure_tree(work.store, layer, &below)?);
+    }
+    trees.reverse();
+    Ok(trees)
+}
+
+/// Makes the working directory where the image lacks it, and gives the upper directory the face of the image's root.
+fn prepare_upper(view: &View, upper: &Path, cwd: &str, work: &Work<'_>) -> Result<(), BuildErrorKind> {
+    use crate::copy::place::{Attributes, Placement};
+    use kiln_layer::pack::{Content, PackEntry, write_tree};
+    let files = RootfsFiles::new(view.clone(), String::new());
+    let mut placement = Placement::new(Some(&files), Attributes::default());
+    let cwd = LayerPath::clean(cwd);
+    let mut entries = Vec::new();
+    if !placement.is_directory(&cwd)? {
+        placement.make_directory(&cwd)?;
+        let planned = placement.finish();
+        entries = planned.into_iter().map(|p| PackEntry { entry: p.entry, content: Content::None }).collect();
+    }
+    write_tree(&entries, &[], upper, work.store.owners(), view)?;
+    Ok(())
+}
+
+/// The directories of one run; removed with everything in them when it is over.
+pub(crate) struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    fn new(work: &Work<'_>) -> Result<Self, BuildErrorKind> {
+        let dir = tempfile::Builder::new().prefix("run-").tempdir_in(work.store.tmp())?;
+        for name in ["upper", "work", "stubs"] {
+            fs_err::create_dir(dir.path().join(name))?;
+        }
+        Ok(Self(dir))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Overlayfs leaves directories without permissions; what cannot be removed now is found by the next collection.
+        let _ = crate::remove::remove_tree(self.0.path());
+    }
+}

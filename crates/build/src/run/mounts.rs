@@ -1,0 +1,274 @@
+//! `RUN --mount`: from the plan's mounts to the sandbox's, and what of them belongs to the key.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use kiln_layer::index::Mtime;
+use kiln_layer::pack::{Content, PackEntry, write_tree};
+use kiln_layer::path::LayerPath;
+use kiln_layer::tree::Root;
+use kiln_layer::view::View;
+use kiln_plan::model::{Origin, RunMount, RunMountKind, RunOp};
+use kiln_sandbox::{Mount, MountKind, Scratch as MountScratch};
+
+use crate::copy::From;
+use crate::copy::gather::{Filter, Gathered, add_to_key as add_gathered, gather};
+use crate::copy::place::{Attributes, Bytes, Placement};
+use crate::error::BuildErrorKind;
+use crate::key::KeyParts;
+use crate::request::SecretSource;
+use crate::run::cache::{self, CacheDir};
+use crate::work::Work;
+
+const NO_FILTER: Filter<'static> = Filter { parents: false, excludes: &[] };
+
+/// Adds what `op` mounts to its key: the content of what it binds, of secrets and caches only how they are mounted.
+pub(crate) fn add_to_key(work: &Work<'_>, op: &RunOp, parts: &mut KeyParts) -> Result<(), BuildErrorKind> {
+    for mount in &op.mounts {
+        let how = match &mount.kind {
+            RunMountKind::Bind { from, source, readwrite } => {
+                add_bound(work, from, source, parts)?;
+                format!("bind {source} {readwrite}")
+            }
+            RunMountKind::Cache { id, from, source, readonly, mode, uid, gid, .. } => {
+                if let Some(from) = from {
+                    add_bound(work, from, source, parts)?;
+                }
+                format!("cache {id} {source} {readonly} {mode:o} {uid}:{gid}")
+            }
+            RunMountKind::Tmpfs { size } => format!("tmpfs {size:?}"),
+            RunMountKind::Secret { id, env, mode, uid, gid, .. } => {
+                format!("secret {id} {env:?} {mode:o} {uid}:{gid}")
+            }
+            RunMountKind::Ssh { id, mode, uid, gid, .. } => format!("ssh {id} {mode:o} {uid}:{gid}"),
+        };
+        parts.add("mount", &mount.target, how);
+    }
+    Ok(())
+}
+
+fn add_bound(
+    work: &Work<'_>,
+    from: &Origin,
+    source: &str,
+    parts: &mut KeyParts,
+) -> Result<(), BuildErrorKind> {
+    // All of a stage or image: its identity is known without a look at its files.
+    if LayerPath::clean(source).is_root()
+        && let Some((rootfs, _)) = work.rootfs_of(from)?
+    {
+        parts.add("bound", source, rootfs.chain.to_string());
+        return Ok(());
+    }
+    let opened = work.open(from)?;
+    let found = gather(opened.files(), source, &NO_FILTER)?;
+    add_gathered(parts, source, &found, opened.keeps_owners());
+    Ok(())
+}
+
+/// Mounts ready for the sandbox, and what has to live as long as they do.
+#[derive(Default)]
+pub(crate) struct Mounts {
+    pub(crate) mounts: Vec<Mount>,
+    /// Variables that mounts bring (secrets, the agent's socket).
+    pub(crate) env: Vec<(String, String)>,
+    caches: Vec<CacheDir>,
+}
+
+impl Mounts {
+    /// Prepares everything below `scratch`.
+    pub(crate) fn prepare(work: &Work<'_>, op: &RunOp, scratch: &Path) -> Result<Self, BuildErrorKind> {
+        let mut mounts = Self::default();
+        for script in &op.scripts {
+            let bytes = script.content.clone().into_bytes();
+            let kind = MountKind::File { bytes, mode: 0o755, uid: 0, gid: 0 };
+            mounts.mounts.push(Mount { target: script.path.clone(), kind });
+        }
+        for (i, mount) in op.mounts.iter().enumerate() {
+            let preparing = Preparing { work, mount, scratch: scratch.join(format!("mount-{i}")) };
+            preparing.add(&mut mounts)?;
+        }
+        Ok(mounts)
+    }
+
+    /// The command is over: caches are free for others.
+    pub(crate) fn finish(self) -> Result<(), BuildErrorKind> {
+        drop(self.caches);
+        Ok(())
+    }
+}
+
+/// One mount being prepared, with a directory of its own for what it needs on disk.
+struct Preparing<'a> {
+    work: &'a Work<'a>,
+    mount: &'a RunMount,
+    scratch: PathBuf,
+}
+
+impl Preparing<'_> {
+    fn add(&self, to: &mut Mounts) -> Result<(), BuildErrorKind> {
+        match &self.mount.kind {
+            RunMountKind::Bind { from, source, readwrite } => {
+                let kind = self.bind(from, source, *readwrite)?;
+                self.push(to, kind);
+            }
+            RunMountKind::Tmpfs { size } => self.push(to, MountKind::Tmpfs { size: *size, mode: 0o755 }),
+            RunMountKind::Cache { .. } => self.cache(to)?,
+            RunMountKind::Secret { .. } => self.secret(to)?,
+            RunMountKind::Ssh { .. } => self.ssh(to)?,
+        }
+        Ok(())
+    }
+
+    fn push(&self, to: &mut Mounts, kind: MountKind) {
+        to.mounts.push(Mount { target: self.mount.target.clone(), kind });
+    }
+
+    fn bind(&self, from: &Origin, source: &str, readwrite: bool) -> Result<MountKind, BuildErrorKind> {
+        let scratch = if readwrite { Some(self.scratch_pair()?) } else { None };
+        if let Some((rootfs, _)) = self.work.rootfs_of(from)? {
+            let mut lower = super::trees(self.work, &rootfs)?;
+            if lower.is_empty() {
+                lower.push(self.directory("empty")?);
+            }
+            return Ok(MountKind::Overlay { lower, scratch, subpath: Some(source.to_owned()) });
+        }
+        let (tree, subpath) = self.context_tree(from, source)?;
+        Ok(match scratch {
+            None => MountKind::Bind { source: tree, subpath, readonly: true },
+            Some(_) => MountKind::Overlay { lower: vec![tree], scratch, subpath },
+        })
+    }
+
+    /// The files of a context that `source` names, as an image has them: what is ignored left out, owned by root. Bytes are
+    /// shared with the context where the file system can.
+    fn context_tree(&self, from: &Origin, source: &str) -> Result<(PathBuf, Option<String>), BuildErrorKind> {
+        let From::Context(context) = self.work.open(from)? else {
+            return Err(BuildErrorKind::Copy { message: format!("{source:?} is in no context"), help: None });
+        };
+        let found = gather(&*context, source, &NO_FILTER)?;
+        let tree = self.directory("tree")?;
+        let entries = placed(&found, Attributes::default(), context.root())?;
+        write_tree(&entries, &[], &tree, self.work.store.owners(), &View::default())?;
+        let is_file = found.first().is_some_and(|f| !f.is_dir());
+        Ok((tree, is_file.then(|| "file".to_owned())))
+    }
+
+    fn directory(&self, name: &str) -> Result<PathBuf, BuildErrorKind> {
+        let path = self.scratch.join(name);
+        fs_err::create_dir_all(&path)?;
+        Ok(path)
+    }
+
+    fn scratch_pair(&self) -> Result<MountScratch, BuildErrorKind> {
+        Ok(MountScratch { upper: self.directory("upper")?, work: self.directory("work")? })
+    }
+
+    fn cache(&self, to: &mut Mounts) -> Result<(), BuildErrorKind> {
+        let RunMountKind::Cache { id, sharing, from, source, readonly, mode, uid, gid } = &self.mount.kind
+        else {
+            return Ok(());
+        };
+        let cache = cache::open(self.work.store, id, *sharing)?;
+        if cache.fresh {
+            let unfinished = self.directory("cache")?;
+            if let Some(from) = from {
+                let opened = self.work.open(from)?;
+                let found = gather(opened.files(), source, &NO_FILTER)?;
+                self.seed(&opened, &found, &unfinished)?;
+            }
+            fs_err::set_permissions(&unfinished, PermissionsExt::from_mode(*mode))?;
+            if (*uid, *gid) != (0, 0) && self.work.store.owners() == kiln_layer::unpack::Owners::Keep {
+                std::os::unix::fs::chown(&unfinished, Some(*uid), Some(*gid))?;
+            }
+            cache::install(&unfinished, &cache)?;
+        }
+        let kind = MountKind::Bind { source: cache.path.clone(), subpath: None, readonly: *readonly };
+        self.push(to, kind);
+        to.caches.push(cache);
+        Ok(())
+    }
+
+    fn seed(&self, opened: &From, found: &[Gathered], dest: &Path) -> Result<(), BuildErrorKind> {
+        let entries = match opened {
+            From::Context(context) => placed(found, Attributes::default(), context.root())?,
+            From::Rootfs(files) => {
+                let mut placement = Placement::new(None, Attributes::default());
+                found.iter().try_for_each(|one| placement.put(one, &LayerPath::root(), one.is_dir()))?;
+                let mut entries = Vec::new();
+                for one in placement.finish() {
+                    let content = match &one.bytes {
+                        Bytes::Source(path) => files.carrier(path).map_or(Content::None, |(layer, path)| {
+                            Content::Layer { layer: files.view().layers()[layer].clone(), path }
+                        }),
+                        _ => Content::None,
+                    };
+                    entries.push(PackEntry { entry: one.entry, content });
+                }
+                entries
+            }
+        };
+        write_tree(&entries, &[], dest, self.work.store.owners(), &View::default())?;
+        Ok(())
+    }
+
+    fn secret(&self, to: &mut Mounts) -> Result<(), BuildErrorKind> {
+        let RunMountKind::Secret { id, env, required, mode, uid, gid } = &self.mount.kind else {
+            return Ok(());
+        };
+        let failed = |reason: String| BuildErrorKind::Secret { id: id.clone(), reason };
+        let bytes = match self.work.request.secrets.get(id) {
+            None if *required => {
+                let reason = format!("it is required and was not given; add --secret id={id},src=FILE");
+                return Err(failed(reason));
+            }
+            None => return Ok(()),
+            Some(SecretSource::Bytes(bytes)) => bytes.to_vec(),
+            Some(SecretSource::File(path)) => fs_err::read(path).map_err(|e| failed(e.to_string()))?,
+        };
+        if let Some(name) = env {
+            let text = String::from_utf8(bytes.clone());
+            let text =
+                text.map_err(|_| failed("it is not UTF-8 text, so it cannot be a variable".to_owned()))?;
+            to.env.push((name.clone(), text));
+        }
+        if !self.mount.target.is_empty() {
+            self.push(to, MountKind::File { bytes, mode: *mode, uid: *uid, gid: *gid });
+        }
+        Ok(())
+    }
+
+    fn ssh(&self, to: &mut Mounts) -> Result<(), BuildErrorKind> {
+        let RunMountKind::Ssh { id, required, .. } = &self.mount.kind else { return Ok(()) };
+        let Some(socket) = self.work.request.ssh.get(id) else {
+            if *required {
+                return Err(BuildErrorKind::Secret {
+                    id: id.clone(),
+                    reason: format!("an ssh agent is required and was not given; add --ssh {id}"),
+                });
+            }
+            return Ok(());
+        };
+        self.push(to, MountKind::Socket { source: socket.clone() });
+        to.env.push(("SSH_AUTH_SOCK".to_owned(), self.mount.target.clone()));
+        Ok(())
+    }
+}
+
+/// The entries of a tree that holds what was found in a context: a directory's content at the root, a single file as `file`.
+fn placed(found: &[Gathered], attributes: Attributes, root: &Path) -> Result<Vec<PackEntry>, BuildErrorKind> {
+    let mut placement = Placement::new(None, Attributes { made: Mtime::default(), ..attributes });
+    for one in found {
+        let dest = if one.is_dir() { LayerPath::root() } else { LayerPath::clean("file") };
+        placement.put(one, &dest, false)?;
+    }
+    let root = std::sync::Arc::new(Root::open(root)?);
+    let entries = placement.finish().into_iter().map(|one| {
+        let content = match one.bytes {
+            Bytes::Source(path) => Content::File { root: root.clone(), path },
+            _ => Content::None,
+        };
+        PackEntry { entry: one.entry, content }
+    });
+    Ok(entries.collect())
+}

@@ -1,0 +1,375 @@
+//! One stage from its FROM to its last instruction.
+
+use std::sync::Arc;
+
+use kiln_layer::pack::{Content, PackEntry};
+use kiln_layer::tree::Root;
+use kiln_layer::view::View;
+use kiln_oci::config::History;
+use kiln_plan::model::{
+    CopyOp, CopySource, Op, Origin, Plan, RunMountKind, StageBase, StagePlan, Step, WorkdirOp,
+};
+
+use crate::copy::place::{Attributes, Bytes, Placement, Planned};
+use crate::copy::{From, Reading};
+use crate::error::{At, BuildError, BuildErrorKind};
+use crate::event::{TaskId, TaskKind, TaskOutcome};
+use crate::fetch::fetch;
+use crate::files::rootfs::RootfsFiles;
+use crate::key::KeyParts;
+use crate::layers::{Layer, Rootfs, forms};
+use crate::report::failure_outcome;
+use crate::request::{Compression, LayerForm};
+use crate::users;
+use crate::work::{Made, Work};
+
+/// A stage that is done.
+pub(crate) struct StageResult {
+    pub(crate) rootfs: Rootfs,
+    /// The base image's history and one line for each step since.
+    pub(crate) history: Vec<History>,
+    /// When its last layer was made, if any step has made one.
+    pub(crate) created: Option<String>,
+}
+
+/// A stage in progress.
+pub(crate) struct Stage<'a> {
+    pub(crate) work: &'a Work<'a>,
+    pub(crate) plan: &'a StagePlan,
+    pub(crate) index: usize,
+    /// Whether the cache may be used for it.
+    pub(crate) cached: bool,
+}
+
+/// A step that is about to be done.
+pub(crate) struct Turn<'a> {
+    pub(crate) task: TaskId,
+    pub(crate) step: &'a Step,
+    /// How many steps with a layer come after it in its stage.
+    pub(crate) after: usize,
+}
+
+impl Stage<'_> {
+    /// Does it all.
+    pub(crate) fn run(&self, from: TaskId, tasks: &[Option<TaskId>]) -> Result<StageResult, BuildError> {
+        let mut result = self.start(from).map_err(|kind| self.at_from(kind))?;
+        for (i, step) in self.plan.steps.iter().enumerate() {
+            let created = match (&step.op, tasks[i]) {
+                (Some(op), Some(task)) => {
+                    let made =
+                        self.step(op, task, i, &result.rootfs).map_err(|kind| self.at_step(kind, i))?;
+                    result.rootfs.push(made.layer);
+                    result.created = Some(made.created.clone());
+                    Some(made.created)
+                }
+                _ => result.created.clone(),
+            };
+            if step.in_history {
+                result.history.push(History {
+                    created: Some(created.unwrap_or_else(|| self.work.now())),
+                    created_by: Some(step.created_by.clone()),
+                    comment: Some("buildkit.dockerfile.v0".to_owned()),
+                    empty_layer: step.op.is_none(),
+                    author: None,
+                });
+            }
+        }
+        Ok(result)
+    }
+
+    /// FROM.
+    fn start(&self, task: TaskId) -> Result<StageResult, BuildErrorKind> {
+        let history = self.plan.config.history.clone();
+        let empty = |rootfs| StageResult { rootfs, history, created: None };
+        // A stage that starts from another says so by waiting for it, not by a task of its own.
+        if let StageBase::Stage(i) = &self.plan.base {
+            let parent = self.work.slots.wait(*i)?;
+            self.work.reporter.started(task);
+            self.work.reporter.finished(task, TaskOutcome::Done);
+            return Ok(StageResult {
+                rootfs: parent.rootfs.clone(),
+                history: parent.history.clone(),
+                created: parent.created.clone(),
+            });
+        }
+        self.timed(task, || match &self.plan.base {
+            StageBase::Image(key) => Ok((empty(self.work.bases.rootfs(key)?), TaskOutcome::Done)),
+            StageBase::Context(name) => {
+                let made = self.context_as_base(name)?;
+                let mut rootfs = Rootfs::empty();
+                rootfs.push(made.layer);
+                Ok((empty(rootfs), made.outcome))
+            }
+            StageBase::Scratch | StageBase::Stage(_) => Ok((empty(Rootfs::empty()), TaskOutcome::Done)),
+        })
+    }
+
+    fn timed<T>(
+        &self,
+        task: TaskId,
+        work: impl FnOnce() -> Result<(T, TaskOutcome), BuildErrorKind>,
+    ) -> Result<T, BuildErrorKind> {
+        let _permit = self.work.permits.take();
+        self.work
+            .reporter
+            .check()
+            .inspect_err(|_| self.work.reporter.finished(task, TaskOutcome::Cancelled))?;
+        self.work.reporter.started(task);
+        let done = work();
+        let outcome = match &done {
+            Ok((_, outcome)) => outcome.clone(),
+            Err(error) => failure_outcome(error),
+        };
+        self.work.reporter.finished(task, outcome);
+        done.map(|(value, _)| value)
+    }
+
+    fn step(&self, op: &Op, task: TaskId, i: usize, rootfs: &Rootfs) -> Result<Made, BuildErrorKind> {
+        self.await_inputs(op)?;
+        let after = self.plan.steps[i + 1..].iter().filter(|s| s.op.is_some()).count();
+        let turn = Turn { task, step: &self.plan.steps[i], after };
+        self.timed(task, || {
+            let made = match op {
+                Op::Run(run) => crate::run::step(self, run, &turn, rootfs),
+                Op::Copy(copy) => self.copy(copy, &turn, rootfs),
+                Op::Workdir(workdir) => self.workdir(workdir, &turn, rootfs),
+            }?;
+            let outcome = made.outcome.clone();
+            Ok((made, outcome))
+        })
+    }
+
+    /// Waits for the stages that `op` reads, before a permit is taken.
+    fn await_inputs(&self, op: &Op) -> Result<(), BuildErrorKind> {
+        let wait = |origin: &Origin| match origin {
+            Origin::Stage(i) => self.work.slots.wait(*i).map(|_| ()),
+            _ => Ok(()),
+        };
+        match op {
+            Op::Copy(copy) => wait(&copy.from),
+            Op::Run(run) => run.mounts.iter().try_for_each(|mount| match &mount.kind {
+                RunMountKind::Bind { from, .. } | RunMountKind::Cache { from: Some(from), .. } => wait(from),
+                _ => Ok(()),
+            }),
+            Op::Workdir(_) => Ok(()),
+        }
+    }
+
+    fn copy(&self, op: &CopyOp, turn: &Turn<'_>, rootfs: &Rootfs) -> Result<Made, BuildErrorKind> {
+        let work = self.work;
+        let mut reading =
+            crate::copy::read(op, || work.open(&op.from), |source, op| download(work, source, op))?;
+        let mut parts = crate::copy::text_key(op);
+        reading.add_to_key(&mut parts);
+        // An independent layer does not depend on what it will lie on, unless names have to be looked up there.
+        if !op.link || op.chown.as_deref().is_some_and(|spec| !users::is_numeric(spec)) {
+            parts.add("rootfs", "", rootfs.chain.to_string());
+        }
+        work.layer_of(&parts, rootfs, self.cached, |_| {
+            let view = rootfs.view(work.store)?;
+            let owner = op.chown.as_deref().map(|spec| users::owner(&view, spec)).transpose()?;
+            let below = RootfsFiles::new(view.clone(), String::new());
+            let planned = crate::copy::place(op, &mut reading, (&below, owner.as_ref()), &work.store.tmp())?;
+            let entries = pack_entries(planned, &reading)?;
+            self.new_layer(&entries, &view, turn.after)
+        })
+    }
+
+    /// Makes the layer in the form that is needed first: a tree if a later step may run on it, else the blob that will be exported.
+    fn new_layer(&self, entries: &[PackEntry], below: &View, after: usize) -> Result<Layer, BuildErrorKind> {
+        let store = self.work.store;
+        if self.work.can_run && self.runs_later(after) {
+            return forms::new_tree(store, entries, below);
+        }
+        let plain = LayerForm { compression: Compression::Uncompressed, force: false, clamp: None };
+        let form = self.work.request.wanted.filter(|_| self.is_exported()).unwrap_or(plain);
+        forms::new_blob(store, entries, &form, self.work.request.jobs)
+    }
+
+    /// Whether a RUN comes among the last `after` steps of this stage, or in a stage that needs this one's files.
+    fn runs_later(&self, after: usize) -> bool {
+        let ops: Vec<&Op> = self.plan.steps.iter().filter_map(|s| s.op.as_ref()).collect();
+        ops[ops.len() - after..].iter().any(|op| matches!(op, Op::Run(_)))
+            || runs_on(self.work.plan, self.index)
+    }
+
+    /// Whether its layers are part of the target.
+    fn is_exported(&self) -> bool {
+        let plan = self.work.plan;
+        let parent = |i: usize| match plan.stages.get(i).map(|s| &s.base) {
+            Some(StageBase::Stage(parent)) => Some(*parent),
+            _ => None,
+        };
+        std::iter::successors(Some(plan.target), |i| parent(*i)).any(|i| i == self.index)
+    }
+
+    fn workdir(&self, op: &WorkdirOp, turn: &Turn<'_>, rootfs: &Rootfs) -> Result<Made, BuildErrorKind> {
+        let mut parts = KeyParts::default();
+        parts.add("operation", "", "WORKDIR");
+        parts.add("path", "", &op.path);
+        parts.add("user", "", &op.user);
+        parts.add("rootfs", "", rootfs.chain.to_string());
+        self.work.layer_of(&parts, rootfs, self.cached, |_| {
+            let view = rootfs.view(self.work.store)?;
+            let ids = users::identity(&view, &op.user)?;
+            let files = RootfsFiles::new(view.clone(), String::new());
+            let path = kiln_layer::path::LayerPath::clean(&op.path);
+            let attributes = Attributes { owner: Some((ids.uid, ids.gid)), ..Attributes::default() };
+            let mut placement = Placement::new(Some(&files), attributes);
+            // One that is there already makes an empty layer.
+            let entries = if placement.is_directory(&path)? {
+                Vec::new()
+            } else {
+                placement.make_directory(&path)?;
+                let planned = placement.finish();
+                planned.into_iter().map(|p| PackEntry { entry: p.entry, content: Content::None }).collect()
+            };
+            self.new_layer(&entries, &view, turn.after)
+        })
+    }
+
+    /// `FROM name` where the name is a directory given with `--build-context`.
+    fn context_as_base(&self, name: &str) -> Result<Made, BuildErrorKind> {
+        let op = CopyOp {
+            add: false,
+            sources: vec![CopySource::Path { pattern: "/".to_owned(), span: self.plan.span }],
+            from: Origin::Named(name.to_owned()),
+            dest: "/".to_owned(),
+            chown: None,
+            chmod: None,
+            link: false,
+            parents: false,
+            excludes: Vec::new(),
+            checksum: None,
+            unpack: None,
+            keep_git_dir: false,
+        };
+        let step = Step {
+            span: self.plan.span,
+            line: self.plan.line,
+            text: self.plan.text.clone(),
+            created_by: String::new(),
+            op: None,
+            in_history: false,
+            seen: std::collections::BTreeMap::new(),
+        };
+        let after = self.plan.steps.iter().filter(|s| s.op.is_some()).count();
+        self.copy(&op, &Turn { task: TaskId(0), step: &step, after }, &Rootfs::empty())
+    }
+
+    /// The stage's name and the number of a step in it, as on the screen.
+    pub(crate) fn label(&self, position: usize) -> String {
+        let total = 1 + self.plan.steps.iter().filter(|s| s.op.is_some()).count();
+        if self.work.plan.stages.len() == 1 && self.plan.name.is_none() {
+            return format!("[{position}/{total}]");
+        }
+        format!("[{} {position}/{total}]", self.work.stage_name(self.index))
+    }
+
+    /// Announces FROM and every step that makes a layer.
+    pub(crate) fn announce(&self) -> (TaskId, Vec<Option<TaskId>>) {
+        let reporter = self.work.reporter;
+        let from = format!("{} {}", self.label(1), self.plan.text);
+        let from = reporter.announce(TaskKind::Step, from, Some(self.plan.line));
+        let mut position = 1;
+        let steps = self.plan.steps.iter().map(|step| {
+            step.op.as_ref()?;
+            position += 1;
+            let name = format!("{} {}", self.label(position), step.text);
+            Some(reporter.announce(TaskKind::Step, name, Some(step.line)))
+        });
+        let steps = steps.collect();
+        (from, steps)
+    }
+
+    fn at_from(&self, kind: BuildErrorKind) -> BuildError {
+        let step = format!("{} {}", self.label(1), self.plan.text);
+        BuildError { at: Some(At { span: self.plan.span, line: self.plan.line, step }), kind }
+    }
+
+    fn at_step(&self, kind: BuildErrorKind, i: usize) -> BuildError {
+        let position = 1 + self.plan.steps[..=i].iter().filter(|s| s.op.is_some()).count();
+        let step = &self.plan.steps[i];
+        let name = format!("{} {}", self.label(position), step.text);
+        BuildError { at: Some(At { span: step.span, line: step.line, step: name }), kind }
+    }
+}
+
+/// Whether some stage runs a command on the files of stage `of`, or mounts them into one.
+fn runs_on(plan: &Plan, of: usize) -> bool {
+    let runs = |stage: &StagePlan| stage.steps.iter().any(|s| matches!(s.op, Some(Op::Run(_))));
+    let from_it = |origin: &Origin| *origin == Origin::Stage(of);
+    let mounts = |stage: &StagePlan| {
+        stage.steps.iter().any(|s| match &s.op {
+            Some(Op::Run(run)) => run.mounts.iter().any(|m| match &m.kind {
+                RunMountKind::Bind { from, .. } | RunMountKind::Cache { from: Some(from), .. } => {
+                    from_it(from)
+                }
+                _ => false,
+            }),
+            _ => false,
+        })
+    };
+    plan.stages.iter().enumerate().any(|(i, stage)| {
+        mounts(stage) || stage.base == StageBase::Stage(of) && (runs(stage) || runs_on(plan, i))
+    })
+}
+
+fn download(
+    work: &Work<'_>,
+    source: &CopySource,
+    op: &CopyOp,
+) -> Result<crate::fetch::Download, BuildErrorKind> {
+    match source {
+        CopySource::Http { url, .. } => {
+            fetch(work.store, work.request.fetcher.as_deref(), url, op.checksum.as_deref())
+        }
+        CopySource::Git { url, .. } => {
+            Err(BuildErrorKind::Unsupported { what: format!("ADD from a git repository ({url})"), yet: true })
+        }
+        CopySource::Path { .. } | CopySource::Inline { .. } => {
+            Err(BuildErrorKind::Unsupported { what: "fetching a path".to_owned(), yet: false })
+        }
+    }
+}
+
+/// Says for each entry where its bytes are.
+fn pack_entries(planned: Vec<Planned>, reading: &Reading) -> Result<Vec<PackEntry>, BuildErrorKind> {
+    let context_root = match &reading.from {
+        Some(From::Context(context)) => Some(Arc::new(Root::open(context.root())?)),
+        _ => None,
+    };
+    let missing = |entry: &kiln_layer::index::Entry| BuildErrorKind::Copy {
+        message: format!("the bytes of {} are not there any more", entry.path.display()),
+        help: None,
+    };
+    let mut entries = Vec::with_capacity(planned.len());
+    for one in planned {
+        let content = match one.bytes {
+            Bytes::None => Content::None,
+            Bytes::Inline(bytes) => Content::Bytes(bytes.into()),
+            Bytes::Source(path) => match (&reading.from, &context_root) {
+                (Some(From::Rootfs(files)), _) => {
+                    let (layer, path) = files.carrier(&path).ok_or_else(|| missing(&one.entry))?;
+                    let layer = files.view().layers()[layer].clone();
+                    Content::Layer { layer, path }
+                }
+                (_, Some(root)) => Content::File { root: root.clone(), path },
+                _ => return Err(missing(&one.entry)),
+            },
+            Bytes::Archive(n, path) => {
+                let layer = reading.archives[n].handle().ok_or_else(|| missing(&one.entry))?;
+                Content::Layer { layer, path }
+            }
+            Bytes::Download(n) => {
+                let path = &reading.downloads[n].path;
+                let parent = path.parent().unwrap_or(path);
+                let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+                let root = Arc::new(Root::open(parent)?);
+                Content::File { root, path: kiln_layer::path::LayerPath::clean(name) }
+            }
+        };
+        entries.push(PackEntry { entry: one.entry, content });
+    }
+    Ok(entries)
+}

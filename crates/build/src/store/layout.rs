@@ -1,0 +1,166 @@
+//! Which folder holds what.
+
+use std::path::{Path, PathBuf};
+
+use kiln_layer::unpack::Owners;
+use kiln_oci::digest::Digest;
+use kiln_oci::store::{ContentStore, SyncPolicy};
+
+use crate::error::{BuildError, BuildErrorKind};
+use crate::store::lock::Lock;
+
+/// Written to the file `kiln-store` of a new store; a store with another number is refused.
+const FORMAT: &str = "kiln store 1\n";
+
+/// A store on disk.
+///
+/// ```text
+/// oci/      an OCI image layout: blobs, index.json
+/// layer/    ID.index: layer indexes; ID.json: the blobs made of a layer
+/// tree/     ID: unpacked layers, ready to be an overlay's lower directory
+/// step/     KEY.json: what a step made; KEY.parts.json: what its key is of
+/// chain/    CHAIN.json: which layer first led to this content (early cutoff)
+/// base/     DIGEST.json: pulled layer blobs; NAME.json: what a reference last resolved to
+/// context/  stat caches of contexts
+/// cache/    cache mounts
+/// log/      the output of steps
+/// locks/    lock files
+/// tmp/      what is not finished
+/// ```
+pub struct Store {
+    root: PathBuf,
+    content: ContentStore,
+    owners: Owners,
+}
+
+const FOLDERS: [&str; 9] = ["layer", "tree", "step", "chain", "base", "context", "cache", "locks", "log"];
+
+impl Store {
+    /// Opens the store at `root`; makes it if there is none. A folder that holds something else is refused.
+    /// `owners` is whether trees can have other owners than who runs kiln.
+    pub fn open(root: &Path, owners: Owners) -> Result<Self, BuildError> {
+        let marker = root.join("kiln-store");
+        let problem =
+            |problem: &str| BuildErrorKind::Store { path: root.to_owned(), problem: problem.to_owned() };
+        match fs_err::read_to_string(&marker) {
+            Ok(text) if text == FORMAT => {}
+            Ok(text) => {
+                let text = text.trim();
+                let problem =
+                    format!("holds {text:?}, this kiln needs {:?}; choose another --root", FORMAT.trim());
+                return Err(BuildErrorKind::Store { path: root.to_owned(), problem }.into());
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                fs_err::create_dir_all(root).map_err(BuildErrorKind::Io)?;
+                let foreign = fs_err::read_dir(root).map_err(BuildErrorKind::Io)?.flatten().any(|e| {
+                    e.file_name() != "oci"
+                        && e.file_name() != "tmp"
+                        && !FOLDERS.iter().any(|f| e.file_name() == *f)
+                });
+                if foreign {
+                    return Err(problem("is not empty and not a kiln store; choose another --root").into());
+                }
+            }
+            Err(error) => return Err(BuildErrorKind::Io(error).into()),
+        }
+        let tmp = root.join("tmp");
+        for folder in FOLDERS.into_iter().chain(["tmp"]) {
+            let path = root.join(folder);
+            if !path.is_dir() {
+                fs_err::create_dir_all(path).map_err(BuildErrorKind::Io)?;
+            }
+        }
+        let content = ContentStore::open_with(&root.join("oci"), &tmp, SyncPolicy::Deferred)
+            .map_err(BuildErrorKind::Content)?;
+        if !marker.exists() {
+            super::record::write_bytes(&tmp, &marker, FORMAT.as_bytes()).map_err(BuildErrorKind::Io)?;
+        }
+        Ok(Self { root: root.to_owned(), content, owners })
+    }
+
+    /// Where it is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Its blobs.
+    pub fn content(&self) -> &ContentStore {
+        &self.content
+    }
+
+    /// Unfinished things; each starts with a random name.
+    pub fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    /// The index of layer `id`.
+    pub(crate) fn index_path(&self, id: &Digest) -> PathBuf {
+        self.root.join("layer").join(format!("{}.index", id.hex()))
+    }
+
+    /// The record of the blobs that were made of layer `id`.
+    pub(crate) fn blob_record(&self, id: &Digest) -> PathBuf {
+        self.root.join("layer").join(format!("{}.json", id.hex()))
+    }
+
+    /// Whether trees have the owners that their layers tell.
+    pub(crate) fn owners(&self) -> Owners {
+        self.owners
+    }
+
+    /// The unpacked layer `id`. Trees whose files all belong to one user are kept apart: they serve on that rung only.
+    pub(crate) fn tree_path(&self, id: &Digest) -> PathBuf {
+        let suffix = if self.owners == Owners::Mine { ".mine" } else { "" };
+        self.root.join("tree").join(format!("{}{suffix}", id.hex()))
+    }
+
+    /// The record of the step with key `key`.
+    pub(crate) fn step_path(&self, key: &Digest) -> PathBuf {
+        self.root.join("step").join(format!("{}.json", key.hex()))
+    }
+
+    /// The parts of that step's key.
+    pub(crate) fn parts_path(&self, key: &Digest) -> PathBuf {
+        self.root.join("step").join(format!("{}.parts.json", key.hex()))
+    }
+
+    /// The layer that first led to the root filesystem content `chain`.
+    pub(crate) fn chain_path(&self, chain: &Digest) -> PathBuf {
+        self.root.join("chain").join(format!("{}.json", chain.hex()))
+    }
+
+    /// A record about something pulled.
+    pub(crate) fn base_path(&self, id: &Digest) -> PathBuf {
+        self.root.join("base").join(format!("{}.json", id.hex()))
+    }
+
+    /// The stat cache of the context called `id`.
+    pub(crate) fn context_path(&self, id: &Digest) -> PathBuf {
+        self.root.join("context").join(id.hex())
+    }
+
+    /// The folder of cache mount `id`.
+    pub(crate) fn cache_path(&self, id: &Digest) -> PathBuf {
+        self.root.join("cache").join(id.hex())
+    }
+
+    /// A new log file's path; its name sorts by time.
+    pub(crate) fn log_path(&self, key: &Digest) -> PathBuf {
+        self.root.join("log").join(format!("{}.log", key.hex()))
+    }
+
+    /// Takes the lock called `name`, waiting for whoever holds it.
+    pub(crate) fn lock(&self, name: &str) -> Result<Lock, BuildError> {
+        Ok(Lock::exclusive(&self.root.join("locks").join(name)).map_err(BuildErrorKind::Io)?)
+    }
+
+    /// Takes the lock called `name` if nobody holds it.
+    pub(crate) fn try_lock(&self, name: &str) -> Result<Option<Lock>, BuildError> {
+        Ok(Lock::try_exclusive(&self.root.join("locks").join(name)).map_err(BuildErrorKind::Io)?)
+    }
+
+    /// Keeps collection away for as long as it is held; any number of builds hold it at once.
+    pub fn lease(&self) -> Result<Lock, BuildError> {
+        Ok(Lock::shared(&self.root.join("locks").join("collect")).map_err(BuildErrorKind::Io)?)
+    }
+}

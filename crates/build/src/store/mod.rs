@@ -1,0 +1,13 @@
+//! The store's folders, its small JSON records and its locks.
+//!
+//! Plain files, content addresses, renames and `flock`: many kiln processes use one store at once without a daemon or a
+//! database. A record is written whole under a temporary name and renamed, so a reader sees all of it or nothing, and a kill
+//! at any instant leaves only garbage in `tmp/`, which the next collection takes.
+
+mod layout;
+mod lock;
+mod record;
+
+pub use layout::Store;
+pub use lock::Lock;
+pub(crate) use record::{read_json, write_bytes, write_json};

@@ -1,0 +1,32 @@
+//! Small files, written whole or not at all.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Writes `bytes` to `path` by way of a temporary in `tmp` and a rename. Idempotent, atomic; not synced: after a power loss
+/// the file may be empty, which [`read_json`] takes for absent.
+pub(crate) fn write_bytes(tmp: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(tmp)?;
+    file.write_all(bytes)?;
+    let (_, temporary) = file.keep().map_err(|e| e.error)?;
+    fs_err::rename(&temporary, path).inspect_err(|_| {
+        let _ = fs_err::remove_file(&temporary);
+    })
+}
+
+/// Writes a record.
+pub(crate) fn write_json(tmp: &Path, path: &Path, value: &impl Serialize) -> io::Result<()> {
+    write_bytes(tmp, path, &serde_json::to_vec(value)?)
+}
+
+/// Reads a record; `None` if there is none, or one that this kiln cannot understand: a record only ever saves work.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    match fs_err::read(path) {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

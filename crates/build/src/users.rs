@@ -1,0 +1,70 @@
+//! Who `USER` and `--chown` mean in a root filesystem. Its `/etc/passwd` is read from tree or blob; nothing is unpacked for it.
+
+use kiln_dockerfile::chown;
+use kiln_layer::passwd::{Accounts, Identity, UnknownAccount};
+use kiln_layer::path::LayerPath;
+use kiln_layer::view::View;
+
+use crate::error::BuildErrorKind;
+
+/// The most bytes of an account file that are read.
+const LIMIT: u64 = 16 << 20;
+
+/// An owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ids {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+fn accounts(view: &View) -> Result<Accounts, BuildErrorKind> {
+    let read = |path: &str| view.read_small(&LayerPath::clean(path), LIMIT).map(Option::unwrap_or_default);
+    Ok(Accounts::parse(&read("etc/passwd")?, &read("etc/group")?))
+}
+
+/// Who `USER spec` is; empty for root.
+pub(crate) fn identity(view: &View, spec: &str) -> Result<Identity, BuildErrorKind> {
+    accounts(view)?.identity(spec).map_err(|error| match error {
+        UnknownAccount::User { name } => unknown("user", name, "/etc/passwd"),
+        UnknownAccount::Group { name } => unknown("group", name, "/etc/group"),
+        other => BuildErrorKind::Copy { message: other.to_string(), help: None },
+    })
+}
+
+/// Whether `--chown=spec` needs no look into the image.
+pub(crate) fn is_numeric(spec: &str) -> bool {
+    let (user, group) = chown::split(spec);
+    user.parse::<u32>().is_ok() && group.is_none_or(|g| g.parse::<u32>().is_ok())
+}
+
+/// The owner that `--chown=spec` means: a user without a group brings the primary group if it is a name, and the group of the same number
+/// if it is a number.
+pub(crate) fn owner(view: &View, spec: &str) -> Result<Ids, BuildErrorKind> {
+    let (user, group) = chown::split(spec);
+    if is_numeric(spec) {
+        let number = |text: &str| text.parse::<u32>().unwrap_or_default();
+        return Ok(Ids { uid: number(user), gid: number(group.unwrap_or(user)) });
+    }
+    let accounts = accounts(view)?;
+    let (uid, primary) = match user.parse::<u32>() {
+        Ok(number) => (number, number),
+        Err(_) if user.is_empty() => (0, 0),
+        Err(_) => match accounts.user(user) {
+            Some(found) => (found.uid, found.gid),
+            None => return Err(unknown("user", user.to_owned(), "/etc/passwd")),
+        },
+    };
+    let gid = match group.map(|g| (g, g.parse::<u32>())) {
+        None => primary,
+        Some((_, Ok(number))) => number,
+        Some((name, Err(_))) => match accounts.group(name) {
+            Some(found) => found.gid,
+            None => return Err(unknown("group", name.to_owned(), "/etc/group")),
+        },
+    };
+    Ok(Ids { uid, gid })
+}
+
+fn unknown(what: &'static str, name: String, file: &'static str) -> BuildErrorKind {
+    BuildErrorKind::UnknownUser { what, name, file }
+}

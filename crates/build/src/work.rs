@@ -1,0 +1,174 @@
+//! What the steps of one build share.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kiln_oci::digest::Digest;
+use kiln_plan::model::{Origin, Plan};
+use serde::{Deserialize, Serialize};
+
+use crate::bases::Bases;
+use crate::contexts::Contexts;
+use crate::copy::From;
+use crate::error::BuildErrorKind;
+use crate::event::TaskOutcome;
+use crate::files::rootfs::RootfsFiles;
+use crate::key::{self, KeyParts};
+use crate::layers::{Layer, Rootfs, forms};
+use crate::report::Reporter;
+use crate::request::Request;
+use crate::schedule::{Permits, Slots};
+use crate::stage::StageResult;
+use crate::store::{Store, read_json, write_json};
+
+/// One build of one platform.
+pub(crate) struct Work<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) request: &'a Request,
+    pub(crate) reporter: &'a Reporter<'a>,
+    pub(crate) bases: &'a Bases<'a>,
+    pub(crate) contexts: &'a Contexts<'a>,
+    pub(crate) plan: &'a Plan,
+    pub(crate) slots: Slots<StageResult>,
+    pub(crate) permits: Permits,
+    /// Whether something asked for a sandbox that is not there.
+    pub(crate) can_run: bool,
+    /// Set when a step needs a user namespace that the process could still enter.
+    pub(crate) wants_namespace: AtomicBool,
+}
+
+/// What a step made; named by its key.
+#[derive(Serialize, Deserialize)]
+struct StepRecord {
+    layer: Digest,
+    content: Digest,
+    /// RFC 3339
+    created: String,
+}
+
+/// The layer that first led to a root filesystem's content.
+#[derive(Serialize, Deserialize)]
+struct ChainRecord {
+    layer: Digest,
+    created: String,
+}
+
+/// A step that is done.
+pub(crate) struct Made {
+    pub(crate) layer: Arc<Layer>,
+    pub(crate) created: String,
+    pub(crate) outcome: TaskOutcome,
+}
+
+impl Work<'_> {
+    /// The time that is written into what is made now: `SOURCE_DATE_EPOCH` if there is one.
+    pub(crate) fn now(&self) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        match self.request.source_date_epoch {
+            Some(epoch) => rfc3339(epoch, 0),
+            None => rfc3339(now.as_secs().cast_signed(), now.subsec_nanos()),
+        }
+    }
+
+    /// Gives the layer of a step: from the store if its key is known, else from `make`. Builds that want the same key take
+    /// turns, and the later ones find what the first made.
+    pub(crate) fn layer_of(
+        &self,
+        parts: &KeyParts,
+        below: &Rootfs,
+        cached: bool,
+        make: impl FnOnce(&Digest) -> Result<Layer, BuildErrorKind>,
+    ) -> Result<Made, BuildErrorKind> {
+        let key = parts.key();
+        if cached && let Some(made) = self.known(&key)? {
+            return Ok(made);
+        }
+        let _turn = self.store.lock(&format!("step-{}", key.hex())).map_err(|e| e.kind)?;
+        if cached && let Some(made) = self.known(&key)? {
+            return Ok(made);
+        }
+        self.reporter.check()?;
+        let layer = make(&key)?;
+        let made = self.cut_off(below, layer)?;
+        let record =
+            StepRecord { layer: made.layer.id, content: made.layer.content, created: made.created.clone() };
+        let tmp = self.store.tmp();
+        write_json(&tmp, &self.store.parts_path(&key), parts)?;
+        write_json(&tmp, &self.store.step_path(&key), &record)?;
+        Ok(made)
+    }
+
+    fn known(&self, key: &Digest) -> Result<Option<Made>, BuildErrorKind> {
+        let Some(record) = read_json::<StepRecord>(&self.store.step_path(key))? else { return Ok(None) };
+        if !forms::is_there(self.store, &record.layer)? {
+            return Ok(None);
+        }
+        let layer = Arc::new(Layer::new(record.layer, record.content, None));
+        Ok(Some(Made { layer, created: self.clamp(record.created), outcome: TaskOutcome::Cached }))
+    }
+
+    /// A cached step's time, unless the build says which time it is.
+    fn clamp(&self, created: String) -> String {
+        self.request.source_date_epoch.map_or(created, |epoch| rfc3339(epoch, 0))
+    }
+
+    /// If an earlier layer led from the same root filesystem to the same content, that one is taken: what lies above it then
+    /// stays cached, and the image keeps its digest.
+    fn cut_off(&self, below: &Rootfs, layer: Layer) -> Result<Made, BuildErrorKind> {
+        let path = self.store.chain_path(&key::chain(&below.chain, &layer.content));
+        if let Some(record) = read_json::<ChainRecord>(&path)?
+            && record.layer != layer.id
+            && forms::is_there(self.store, &record.layer)?
+        {
+            let old = Arc::new(Layer::new(record.layer, layer.content, None));
+            return Ok(Made { layer: old, created: self.clamp(record.created), outcome: TaskOutcome::Same });
+        }
+        let created = self.now();
+        let record = ChainRecord { layer: layer.id, created: created.clone() };
+        write_json(&self.store.tmp(), &path, &record)?;
+        Ok(Made { layer: Arc::new(layer), created, outcome: TaskOutcome::Done })
+    }
+
+    /// The root filesystem that `origin` stands for, and what messages call it; `None` for a directory.
+    pub(crate) fn rootfs_of(&self, origin: &Origin) -> Result<Option<(Rootfs, String)>, BuildErrorKind> {
+        Ok(match origin {
+            Origin::Context | Origin::Named(_) => None,
+            Origin::Stage(i) => {
+                let result = self.slots.wait(*i)?;
+                Some((result.rootfs.clone(), format!("stage {}", self.stage_name(*i))))
+            }
+            Origin::Image(key) => {
+                let name = self.bases.find(key)?.image().reference.familiar();
+                Some((self.bases.rootfs(key)?, format!("image {name}")))
+            }
+            Origin::Scratch => Some((Rootfs::empty(), "the empty image".to_owned())),
+        })
+    }
+
+    /// The files that `origin` stands for.
+    pub(crate) fn open(&self, origin: &Origin) -> Result<From, BuildErrorKind> {
+        match origin {
+            Origin::Context => return Ok(From::Context(self.contexts.main()?)),
+            Origin::Named(name) => return Ok(From::Context(self.contexts.named(name)?)),
+            _ => {}
+        }
+        let (rootfs, whence) = self.rootfs_of(origin)?.unwrap_or((Rootfs::empty(), String::new()));
+        Ok(From::Rootfs(Arc::new(RootfsFiles::new(rootfs.view(self.store)?, whence))))
+    }
+
+    /// What messages call stage `i` of the plan.
+    pub(crate) fn stage_name(&self, i: usize) -> String {
+        match self.plan.stages.get(i).map(|s| (&s.name, s.number)) {
+            Some((Some(name), _)) => name.clone(),
+            Some((None, number)) => format!("stage-{number}"),
+            None => format!("stage-{i}"),
+        }
+    }
+}
+
+/// `secs` and `nanos` since 1970 as RFC 3339 in UTC.
+pub(crate) fn rfc3339(secs: i64, nanos: u32) -> String {
+    jiff::Timestamp::new(secs, nanos.cast_signed())
+        .map_or_else(|_| "1970-01-01T00:00:00Z".to_owned(), |t| t.to_string())
+}
