@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use kiln_dockerfile::ast::Dockerfile;
 use kiln_dockerfile::diagnostic::{Diagnostic, Severity};
 use kiln_dockerfile::parse;
+use kiln_dockerfile::span::line_column;
 use kiln_layer::unpack::Owners;
 use kiln_oci::config::ImageConfig;
 use kiln_oci::platform::Platform;
@@ -49,6 +50,8 @@ pub struct Built {
     pub platform: Platform,
     /// Its configuration, complete but for the diff ids.
     pub config: ImageConfig,
+    /// `SOURCE_DATE_EPOCH` if the command line, the environment or the Dockerfile set it.
+    pub source_date_epoch: Option<i64>,
     pub(crate) rootfs: Rootfs,
 }
 
@@ -113,6 +116,14 @@ impl Engine {
         plan: &Plan,
         (reporter, bases, contexts): (&Reporter<'_>, &Bases<'_>, &Contexts<'_>),
     ) -> Result<Built, BuildError> {
+        let epoch = epoch_of(request, plan)?;
+        for warning in &plan.warnings {
+            let (line, _) = line_column(&request.dockerfile, warning.span.start);
+            reporter.notice(None, format!("{}:{line}: {}", request.dockerfile_name, warning.message));
+        }
+        if !plan.unused_args.is_empty() {
+            reporter.notice(None, format!("build arguments that no ARG takes: {}", plan.unused_args.join(", ")));
+        }
         let work = Work {
             store: &self.store,
             request,
@@ -122,6 +133,7 @@ impl Engine {
             plan,
             slots: Slots::new(plan.stages.len()),
             permits: Permits::new(request.jobs),
+            epoch,
             can_run: self.rung != Rung::None,
             wants_namespace: AtomicBool::new(false),
         };
@@ -151,11 +163,23 @@ impl Engine {
         let mut config = stage.config.clone();
         config.history.clone_from(&result.history);
         let last = result.history.last().and_then(|h| h.created.clone());
-        config.created = match work.request.source_date_epoch {
+        config.created = match work.epoch {
             Some(_) => Some(work.now()),
             None => Some(result.created.clone().or(last).unwrap_or_else(|| work.now())),
         };
-        Built { platform: config.platform(), config, rootfs: result.rootfs.clone() }
+        Built { platform: config.platform(), config, source_date_epoch: work.epoch, rootfs: result.rootfs.clone() }
+    }
+}
+
+/// The time that the build pretends it is. What the command line says wins over a default in the Dockerfile.
+fn epoch_of(request: &Request, plan: &Plan) -> Result<Option<i64>, BuildErrorKind> {
+    if request.source_date_epoch.is_some() {
+        return Ok(request.source_date_epoch);
+    }
+    let Some(text) = plan.source_date_epoch.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
+    match text.parse() {
+        Ok(epoch) => Ok(Some(epoch)),
+        Err(_) => Err(BuildErrorKind::Unsupported { what: format!("SOURCE_DATE_EPOCH={text}"), yet: true }),
     }
 }
 

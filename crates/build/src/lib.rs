@@ -1,5 +1,6 @@
 //! Executes a plan: keys, cache, scheduling, contexts, events.
 mod bases;
+pub mod collect;
 mod contexts;
 mod copy;
 pub mod engine;

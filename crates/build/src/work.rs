@@ -32,6 +32,8 @@ pub(crate) struct Work<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) slots: Slots<StageResult>,
     pub(crate) permits: Permits,
+    /// `SOURCE_DATE_EPOCH`, wherever it was set.
+    pub(crate) epoch: Option<i64>,
     /// Whether something asked for a sandbox that is not there.
     pub(crate) can_run: bool,
     /// Set when a step needs a user namespace that the process could still enter.
@@ -65,7 +67,7 @@ impl Work<'_> {
     /// The time that is written into what is made now: `SOURCE_DATE_EPOCH` if there is one.
     pub(crate) fn now(&self) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        match self.request.source_date_epoch {
+        match self.epoch {
             Some(epoch) => rfc3339(epoch, 0),
             None => rfc3339(now.as_secs().cast_signed(), now.subsec_nanos()),
         }
@@ -110,7 +112,7 @@ impl Work<'_> {
 
     /// A cached step's time, unless the build says which time it is.
     fn clamp(&self, created: String) -> String {
-        self.request.source_date_epoch.map_or(created, |epoch| rfc3339(epoch, 0))
+        self.epoch.map_or(created, |epoch| rfc3339(epoch, 0))
     }
 
     /// If an earlier layer led from the same root filesystem to the same content, that one is taken: what lies above it then

@@ -159,6 +159,11 @@ impl Store {
         Ok(Lock::try_exclusive(&self.root.join("locks").join(name)).map_err(BuildErrorKind::Io)?)
     }
 
+    /// Waits until no build holds a lease, and keeps new ones waiting.
+    pub(crate) fn collection(&self) -> Result<Lock, BuildError> {
+        self.lock("collect")
+    }
+
     /// Keeps collection away for as long as it is held; any number of builds hold it at once.
     pub fn lease(&self) -> Result<Lock, BuildError> {
         Ok(Lock::shared(&self.root.join("locks").join("collect")).map_err(BuildErrorKind::Io)?)
