@@ -59,28 +59,18 @@ impl Ignore {
     /// With the first line whose pattern is malformed.
     pub fn parse(text: &str) -> Result<Self, IgnoreError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let (mut rules, mut patterns) = (Vec::new(), Vec::new());
+        let mut ignore = Self::default();
         for (i, line) in text.lines().enumerate() {
             let trimmed = line.trim();
             if line.starts_with('#') || trimmed.is_empty() {
                 continue;
             }
             let rule = Rule { line: i + 1, text: trimmed.to_owned() };
-            let pattern = normalise(trimmed);
-            PatternSet::new([&pattern]).map_err(|source| IgnoreError {
-                line: rule.line,
-                text: rule.text.clone(),
-                source,
-            })?;
-            rules.push(rule);
-            patterns.push(pattern);
+            let error = |source| IgnoreError { line: rule.line, text: rule.text.clone(), source };
+            ignore.set.push(&normalise(trimmed), ignore.rules.len()).map_err(error)?;
+            ignore.rules.push(rule);
         }
-        let set = PatternSet::new(&patterns).map_err(|source| IgnoreError {
-            line: 0,
-            text: String::new(),
-            source,
-        })?;
-        Ok(Self { rules, set })
+        Ok(ignore)
     }
 
     /// Whether there is no pattern at all.

@@ -1,6 +1,6 @@
 //! The two pattern languages of Dockerfiles.
 //!
-//! - [`matches`] is Go's `filepath.Match`: the wildcards of `COPY` and `ADD` sources. No `**`, and
+//! - [`matches()`] is Go's `filepath.Match`: the wildcards of `COPY` and `ADD` sources. No `**`, and
 //!   `*` and `?` stop at a slash.
 //! - [`PatternSet`] is moby's `patternmatcher`: ignore files, `--exclude`, `--parents`. It knows
 //!   `**` and `!`, and a pattern that matches a directory matches all that lies below.

@@ -51,22 +51,31 @@ impl PatternSet {
         I: IntoIterator<Item = S>,
         S: AsRef<str>,
     {
-        let mut compiled = Vec::new();
+        let mut set = Self::default();
         for (index, raw) in patterns.into_iter().enumerate() {
-            let trimmed = raw.as_ref().trim();
-            if trimmed.is_empty() {
-                continue;
-            }
-            let cleaned = clean(trimmed);
-            let (exclusion, text) = match cleaned.strip_prefix('!') {
-                Some("") => return Err(PatternError::LoneExclamation),
-                Some(text) => (true, text),
-                None => (false, cleaned.as_str()),
-            };
-            matches(text, ".").map_err(|_| PatternError::Syntax(text.to_owned()))?;
-            compiled.push(Pattern { text: text.to_owned(), exclusion, matcher: compile(text), index });
+            set.push(raw.as_ref(), index)?;
         }
-        Ok(Self { patterns: compiled })
+        Ok(set)
+    }
+
+    /// Adds a pattern, which [`PatternSet::step`] will call `index`.
+    ///
+    /// # Errors
+    /// If it is malformed.
+    pub(crate) fn push(&mut self, raw: &str, index: usize) -> Result<(), PatternError> {
+        let trimmed = raw.trim();
+        if trimmed.is_empty() {
+            return Ok(());
+        }
+        let cleaned = clean(trimmed);
+        let (exclusion, text) = match cleaned.strip_prefix('!') {
+            Some("") => return Err(PatternError::LoneExclamation),
+            Some(text) => (true, text),
+            None => (false, cleaned.as_str()),
+        };
+        matches(text, ".").map_err(|_| PatternError::Syntax(text.to_owned()))?;
+        self.patterns.push(Pattern { text: text.to_owned(), exclusion, matcher: compile(text), index });
+        Ok(())
     }
 
     /// Whether there is no pattern.
@@ -94,8 +103,9 @@ impl PatternSet {
         matched
     }
 
-    /// The verdict on `path` for a walker that comes from the top: whether it is matched, the
-    /// position (in the list given to [`PatternSet::new`]) of the pattern that decided, and what to hand on if it is a directory.
+    /// The verdict on `path` for a walker that comes from the top: whether it is matched, the position
+    /// of the pattern that decided (in the list given to [`PatternSet::new`]), and what to hand on if
+    /// `path` is a directory.
     ///
     /// `parent` is what its directory gave, `None` at the top. Moby's `MatchesUsingParentResults`,
     /// which differs from [`PatternSet::matches_or_parent`] in that a `!` pattern does nothing for

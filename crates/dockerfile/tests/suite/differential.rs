@@ -141,33 +141,10 @@ fn as_pest_sees(mut all: Vec<Seen>) -> Vec<Seen> {
     all
 }
 
-/// Everyday Dockerfiles, beside the corpus of odd ones.
-const EVERYDAY: [(&str, &str); 4] = [
-    (
-        "go",
-        "ARG GO=1.22\nFROM golang:${GO} AS build\nWORKDIR /src\nCOPY go.mod go.sum ./\nRUN go mod download\nCOPY . .\n\
-         RUN CGO_ENABLED=0 go build \\\n    -o /app ./cmd/app\n\nFROM scratch\nCOPY --from=build /app /app\nUSER 65532\n\
-         EXPOSE 8080\nENTRYPOINT [\"/app\"]\nCMD [\"serve\", \"--all\"]\n",
-    ),
-    (
-        "node",
-        "# the image\nFROM node:22-alpine as deps\nWORKDIR /app\nCOPY package.json package-lock.json ./\nRUN npm ci && \\\n  \
-         npm cache clean --force\nFROM deps\nCOPY src ./src\nENV NODE_ENV=production\nVOLUME /data\nCMD [\"node\", \"src/main.js\"]\n",
-    ),
-    (
-        "python",
-        "FROM python:3.13-slim\nENV PYTHONUNBUFFERED=1\nLABEL maintainer=me version=1\nRUN apt-get update \\\n && apt-get install -y \\\n    \
-         curl \\\n && rm -rf /var/lib/apt/lists/*\nADD https://example.com/x.tar.gz /tmp/\nHEALTHCHECK CMD curl -f localhost\n\
-         STOPSIGNAL SIGINT\nENTRYPOINT python -m app\n",
-    ),
-    ("lower", "from alpine:3\nrun echo hi\ncopy a b /c/\nworkdir /c\ncmd [\"a\"]\n"),
-];
-
-/// The good cases of the corpus and the everyday ones.
-fn good() -> Vec<(String, String)> {
-    let corpus = cases().into_iter().filter(|case| !parse(&case.text).has_errors());
-    let everyday = EVERYDAY.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
-    corpus.map(|case| (case.name, case.text)).chain(everyday).collect()
+/// The cases of the corpus without a mistake.
+fn good() -> impl Iterator<Item = (String, String)> {
+    let good = cases().into_iter().filter(|case| !parse(&case.text).has_errors());
+    good.map(|case| (case.name, case.text))
 }
 
 fn compare(excused: &[(&str, &str)], check: impl Fn(&str) -> Result<(), String>) {
@@ -182,7 +159,7 @@ fn compare(excused: &[(&str, &str)], check: impl Fn(&str) -> Result<(), String>)
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(compared >= EVERYDAY.len(), "only {compared} compared");
+    assert!(compared >= 10, "only {compared} compared");
 }
 
 fn equal(ours: Vec<Seen>, theirs: Vec<Seen>) -> Result<(), String> {
