@@ -90,7 +90,8 @@ fn a_damaged_blob_is_found_and_never_passed_on() {
         blobs_match_their_names(&kiln.scratch.join("after"));
         assert_eq!(Layout::open(&kiln.scratch.join("after")).file("a"), "A");
     } else {
-        outcome.fails(1, &["sha256:", "digest|corrupt|damaged"]);
+        assert!([1, 3].contains(&outcome.code), "{outcome}");
+        outcome.says(&["sha256:", "digest|corrupt|damaged"]);
         assert!(!kiln.scratch.join("after").exists(), "no output is left");
         kiln.run(["verify", &layout]).fails(1, &["sha256:"]);
     }
@@ -141,6 +142,18 @@ impl Drop for Small {
     }
 }
 
+/// Text that does not compress to less than three quarters.
+fn noise(length: usize) -> String {
+    let mut state = 88_172_645_463_325_252_u64;
+    let letter = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'0' + (state >> 58) as u8)
+    };
+    (0..length).map(letter).collect()
+}
+
 #[test]
 fn a_full_disk() {
     for actor in Actor::RUNNERS {
@@ -151,11 +164,9 @@ fn a_full_disk() {
         kiln.build_text("FROM base\nRUN true\n", &[]).run().succeeds();
 
         let copied = "FROM base\nCOPY big /big\n";
-        let noise: String = (0..40_000_000_u32)
-            .map(|n| char::from(33 + (n.wrapping_mul(2_654_435_761) >> 26) as u8))
-            .collect();
-        let outcome = kiln.build_text(copied, &[("big", &noise)]).run();
-        outcome.fails(1, &["no space left", "/small/"]);
+        let noise = noise(40_000_000);
+        let outcome = kiln.build_text(copied, &[("big", &noise)]).args(["-t", "big"]).run();
+        outcome.fails(3, &["no space left", "/small/", "--root"]);
         kiln.store_is_whole();
 
         let step = "FROM base\nRUN dd if=/dev/urandom of=/big bs=1M count=40\n";
@@ -183,7 +194,7 @@ fn names_and_pruning() {
         kiln.run(["du"]).succeeds();
         kiln.run(["prune", "--all"]).succeeds();
         kiln.store_is_whole();
-        kiln.run(["rmi", "nothing:here"]).fails(1, &["nothing:here"]);
+        kiln.run(["rmi", "nothing:here"]).fails(2, &["nothing:here"]);
         kiln.build_text("FROM base\nRUN echo one > /f\n", &[]).to_layout("image");
     }
 }
