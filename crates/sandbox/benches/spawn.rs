@@ -1,7 +1,11 @@
 //! How long the sandbox takes to run `true` over one layer, from `spawn` to the end of `wait`.
 //!
 //! `cargo bench -p kiln-sandbox`; as an ordinary user it measures inside a user namespace.
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement for people, not a part of the program")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a measurement for people, not a part of the program"
+)]
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,7 +27,8 @@ fn main() {
     }
     fs_err::copy("/bin/busybox", base.join("bin/true")).unwrap();
     for network in [Network::Host, Network::None] {
-        let mut times: Vec<_> = (0..ROUNDS).map(|round| one(directory.path(), &base, network, round)).collect();
+        let mut times: Vec<_> =
+            (0..ROUNDS).map(|round| one(directory.path(), &base, network, round)).collect();
         times.sort();
         println!("{found} {network:?}: median {:?}, fastest {:?}", times[ROUNDS / 2], times[0]);
     }

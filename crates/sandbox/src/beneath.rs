@@ -38,6 +38,11 @@ pub(crate) fn open(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
     resolve(root, path, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
 }
 
+/// Opens `path` (`O_PATH`) beneath `root`; a symbolic link anywhere in it is an error.
+pub(crate) fn open_exactly(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+    resolve(root, path, ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS)
+}
+
 fn resolve(root: BorrowedFd<'_>, path: &Path, how: ResolveFlags) -> io::Result<OwnedFd> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let flags = OFlags::PATH | OFlags::CLOEXEC;
@@ -86,7 +91,7 @@ pub(crate) fn ensure(
             done.pop();
             continue;
         }
-        let parent = resolve(root, &done, ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS)?;
+        let parent = open_exactly(root, &done)?;
         match rustix::fs::statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
                 links += 1;
@@ -115,7 +120,7 @@ pub(crate) fn ensure(
         }
         done.push(name);
     }
-    resolve(root, &done, ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS)
+    open_exactly(root, &done)
 }
 
 fn make(parent: BorrowedFd<'_>, name: &OsStr, kind: Kind) -> io::Result<()> {

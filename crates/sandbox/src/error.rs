@@ -201,10 +201,10 @@ impl fmt::Display for IdKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Action {
-    /// Cut the mount namespace off from the host's.
+    /// Keep the host and the sandbox apart.
     Isolate,
-    /// Make the private tmpfs.
-    Scratch,
+    /// Make the mount namespace and the sandbox's private tmpfs.
+    Backstage,
     /// Make `/dev`.
     Dev,
     /// Mount `/proc`.
@@ -234,8 +234,8 @@ pub enum Action {
 impl fmt::Display for Action {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str(match self {
-            Self::Isolate => "isolate the sandbox's mounts",
-            Self::Scratch => "make the sandbox's private tmpfs",
+            Self::Isolate => "isolate the sandbox",
+            Self::Backstage => "make the sandbox's private tmpfs",
             Self::Dev => "set up /dev",
             Self::Proc => "mount /proc",
             Self::Sys => "mount /sys",

@@ -70,6 +70,7 @@
 //! }
 //! ```
 
+mod backstage;
 mod beneath;
 mod entry;
 mod error;

@@ -11,16 +11,15 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen,
 };
 use rustix::process::{Resource, getrlimit, setrlimit};
-use rustix::thread::UnshareFlags;
 
 use crate::beneath;
 use crate::error::Error;
+use crate::mount;
 use crate::spec::Scratch;
-use crate::{mount, sys};
 
 /// Directories of one overlay, opened.
 struct Opened {
@@ -28,21 +27,11 @@ struct Opened {
     scratch: Option<(OwnedFd, OwnedFd)>,
 }
 
-/// A directory of the host to mount on where an old kernel knows no other way.
-#[derive(Clone, Copy)]
-pub(crate) enum Anchor<'a> {
-    /// This process shares its mount namespace, and has to leave it first.
-    Shared(&'a Path),
-    /// Nobody sees this process's mounts.
-    Private(&'a Path),
-}
-
 /// A new overlay, mounted nowhere yet: `lower` topmost first, and `scratch` for the writes.
-pub(crate) fn mount(
-    lower: &[PathBuf],
-    scratch: Option<&Scratch>,
-    anchor: Anchor<'_>,
-) -> Result<OwnedFd, Error> {
+///
+/// `anchor` is a directory to mount on for a moment, where an old kernel knows no other way; nobody
+/// else may see this process's mounts.
+pub(crate) fn mount(lower: &[PathBuf], scratch: Option<&Scratch>, anchor: &Path) -> Result<OwnedFd, Error> {
     allow_files(lower.len());
     let opened = open(lower, scratch)?;
     let failed =
@@ -114,7 +103,7 @@ fn explanation(context: &OwnedFd) -> String {
 }
 
 /// The old way: one string of options, which must fit a page, and a place to mount on.
-fn by_options(opened: &Opened, anchor: Anchor<'_>) -> io::Result<OwnedFd> {
+fn by_options(opened: &Opened, anchor: &Path) -> io::Result<OwnedFd> {
     let lower: Vec<_> = opened.lower.iter().map(name).collect();
     let mut options = format!("userxattr,lowerdir={}", lower.join(":"));
     if let Some((upper, work)) = &opened.scratch {
@@ -124,16 +113,6 @@ fn by_options(opened: &Opened, anchor: Anchor<'_>) -> io::Result<OwnedFd> {
         return Err(Errno::TOOBIG.into());
     }
     let options = CString::new(options)?;
-    let anchor = match anchor {
-        Anchor::Private(path) => path,
-        // The mount must not show on the host, not even for a moment.
-        Anchor::Shared(path) => {
-            sys::unshare(UnshareFlags::NEWNS)?;
-            let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-            rustix::mount::mount_change(c"/", private)?;
-            path
-        }
-    };
     rustix::mount::mount(c"overlay", anchor, c"overlay", MountFlags::empty(), options.as_c_str())?;
     let copy = mount::bind(rustix::fs::CWD, anchor).map(|(mount, _)| mount);
     rustix::mount::unmount(anchor, UnmountFlags::DETACH)?;

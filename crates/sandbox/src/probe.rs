@@ -14,10 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IdKind};
 use crate::helper::Part;
-use crate::overlay::{self, Anchor};
 use crate::rung::Rung;
 use crate::spec::Scratch;
-use crate::{ids, mount, sys, userns, wire};
+use crate::{ids, mount, overlay, sys, userns, wire};
 
 /// The best rung of the ladder, and what was found out about each one that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -243,7 +242,7 @@ fn try_overlay(directory: &Path) -> Trial {
             return Trial::Store(error.to_string());
         }
     }
-    match overlay::mount(&[lower], Some(&Scratch { upper, work }), Anchor::Private(&anchor)) {
+    match overlay::mount(&[lower], Some(&Scratch { upper, work }), &anchor) {
         Ok(mounted) => match rustix::fs::mkdirat(mounted.as_fd(), "made", rustix::fs::Mode::from(0o755)) {
             Ok(()) => Trial::Fine,
             Err(error) => {

@@ -44,8 +44,8 @@ pub struct Spec {
     pub ulimits: Vec<Ulimit>,
     /// Size of `/dev/shm` in bytes; 64 MiB when `None`.
     pub shm_size: Option<u64>,
-    /// An empty directory that the caller makes and removes. Mount points which the layers lack
-    /// are made in it, and it serves as an anchor for mounts that only the sandbox sees.
+    /// An empty directory that the caller makes and removes: a place to mount things that only the
+    /// sandbox sees. Nothing is ever written to it.
     #[serde(with = "wire::path")]
     pub stubs: PathBuf,
 }

@@ -14,11 +14,11 @@ use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
 use serde::{Deserialize, Serialize};
 
+use crate::backstage::Backstage;
 use crate::error::{Action, Error, failed};
-use crate::overlay::{self, Anchor};
 use crate::spec::{Exit, Network, Rootfs, Scratch, Security, Spec};
 use crate::stubs::{self, Leftovers};
-use crate::{beneath, mount, payload, sys, tree, wire};
+use crate::{beneath, mount, overlay, payload, sys, tree, wire};
 
 /// What the helper tells the caller; the first report counts.
 #[derive(Serialize, Deserialize)]
@@ -46,24 +46,28 @@ fn report(control: &UnixStream, report: &Report) {
 }
 
 fn run(spec: &Spec, control: &UnixStream) -> Result<(), Error> {
-    let (root, leftovers) = prepare_root(spec)?;
+    let backstage = Backstage::enter(&spec.stubs).map_err(failed(Action::Backstage))?;
+    let (root, leftovers) = prepare_root(spec, &backstage)?;
     let ourselves = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
         .map_err(failed(Action::Fork))?;
-    let namespaces = libc::CLONE_NEWNS
-        | libc::CLONE_NEWPID
+    let namespaces = libc::CLONE_NEWPID
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWUTS
         | libc::CLONE_NEWCGROUP
         | if spec.network == Network::None { libc::CLONE_NEWNET } else { 0 };
     let inner = sys::fork_into(namespaces).map_err(|source| Error::Namespaces { source })?;
     let Some(inner) = inner else {
-        let outcome = init(spec, root, &ourselves);
+        let outcome = init(spec, root, backstage, &ourselves);
         report(control, &outcome.map_or_else(Report::Failed, Report::Ended));
         std::process::exit(0);
     };
     let ended = watch(inner, control);
-    drop(root);
+    // Nothing of the overlay may be in use any more when the caller reads its upper directory; and a
+    // mount point can go only when nothing is mounted on it.
+    let left = backstage.leave();
     leftovers.clean();
+    drop(root);
+    left.map_err(failed(Action::Backstage))?;
     // Killed on the caller's word, or by the kernel for want of memory: it could not report.
     if let Some(signal) = ended.map_err(failed(Action::Fork))?.terminating_signal() {
         report(control, &Report::Ended(Exit::Signal(signal)));
@@ -72,7 +76,7 @@ fn run(spec: &Spec, control: &UnixStream) -> Result<(), Error> {
 }
 
 /// The rootfs with all mount points in it, as a mount that is attached nowhere.
-fn prepare_root(spec: &Spec) -> Result<(OwnedFd, Leftovers), Error> {
+fn prepare_root(spec: &Spec, backstage: &Backstage) -> Result<(OwnedFd, Leftovers), Error> {
     let how = match spec.security {
         Security::Sandbox => mount::NO_DEVICES,
         Security::Insecure => MountAttrFlags::empty(),
@@ -83,11 +87,11 @@ fn prepare_root(spec: &Spec) -> Result<(OwnedFd, Leftovers), Error> {
     };
     match &spec.rootfs {
         Rootfs::Overlay { lower, upper, work } => {
-            let bottom = stubs::layer(&spec.stubs, &points)
-                .map_err(|source| Error::Source { path: beneath::shown(&spec.stubs), source })?;
+            let bottom = backstage.path("lower");
+            stubs::make_layer(&bottom, &points).map_err(failed(Action::Backstage))?;
             let layers: Vec<_> = lower.iter().chain([&bottom]).cloned().collect();
             let scratch = Scratch { upper: upper.clone(), work: work.clone() };
-            let root = overlay::mount(&layers, Some(&scratch), Anchor::Shared(&spec.stubs))?;
+            let root = overlay::mount(&layers, Some(&scratch), &spec.stubs)?;
             restrict(&root)?;
             let leftovers = stubs::fill(root.as_fd(), &points, Some(upper))?;
             Ok((root, leftovers))
@@ -124,14 +128,14 @@ fn watch(inner: Pid, control: &UnixStream) -> io::Result<WaitStatus> {
 }
 
 /// Process 1 of the sandbox. Must not return before everything is over, since returning kills it.
-fn init(spec: &Spec, root: OwnedFd, outside: &OwnedFd) -> Result<Exit, Error> {
+fn init(spec: &Spec, root: OwnedFd, backstage: Backstage, outside: &OwnedFd) -> Result<Exit, Error> {
     // The program must not look into this process, whose memory holds the request and whose
     // /proc entry leads to our executable.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed(Action::Isolate))?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed(Action::Isolate))?;
     die_with(outside).map_err(failed(Action::Isolate))?;
-    tree::enter(spec, root.as_fd())?;
-    drop(root);
+    tree::enter(spec, root.as_fd(), &backstage)?;
+    drop((root, backstage));
     rustix::system::sethostname(spec.hostname.as_bytes()).map_err(failed(Action::Hostname))?;
     if spec.network == Network::None {
         loopback_up().map_err(failed(Action::Loopback))?;

@@ -6,8 +6,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::AtFlags;
@@ -71,10 +70,9 @@ pub(crate) fn source_name(source: &Path, subpath: Option<&str>) -> String {
     }
 }
 
-/// Makes the bottom-most layer in `stubs` and returns its path.
-pub(crate) fn layer(stubs: &Path, points: &[Point]) -> io::Result<PathBuf> {
-    let layer = stubs.join("lower");
-    fs_err::create_dir(&layer)?;
+/// Makes the bottom-most layer at `layer`.
+pub(crate) fn make_layer(layer: &Path, points: &[Point]) -> io::Result<()> {
+    fs_err::create_dir(layer)?;
     for point in points {
         let path = layer.join(&point.path);
         // Points may contradict each other (a file above a directory); whatever cannot be made here
@@ -87,13 +85,14 @@ pub(crate) fn layer(stubs: &Path, points: &[Point]) -> io::Result<PathBuf> {
             (Kind::File, None) => Ok(()),
         };
     }
-    Ok(layer)
+    Ok(())
 }
 
 /// What was made in the tree itself and has to go again.
 #[derive(Default)]
 pub(crate) struct Leftovers {
     made: Vec<Made>,
+    upper: Option<OwnedFd>,
     /// Directories that came into the upper directory only because something was made in them.
     copied: Vec<Copied>,
 }
@@ -105,53 +104,68 @@ struct Copied {
 }
 
 /// Mode, owners and change time: every change by the process alters one of them.
-type State = (u32, u32, u32, i64, i64);
+type State = (u32, u32, u32, i64, u64);
 
 /// Makes what the tree under `root` still lacks. `upper` is its upper directory, if it has one.
 pub(crate) fn fill(root: BorrowedFd<'_>, points: &[Point], upper: Option<&Path>) -> Result<Leftovers, Error> {
-    let mut left = Leftovers::default();
+    let open = |path: &Path| {
+        beneath::open_host(path).map_err(|source| Error::Source { path: beneath::shown(path), source })
+    };
+    let mut left = Leftovers { upper: upper.map(open).transpose()?, ..Leftovers::default() };
     for point in points {
-        beneath::ensure(root, &point.path, point.kind, &mut |made| left.note(made, upper)).map_err(
-            |source| Error::Target { target: format!("/{}", beneath::shown(&point.path)), source },
-        )?;
+        beneath::ensure(root, &point.path, point.kind, &mut |made| left.note(made)).map_err(|source| {
+            Error::Target { target: format!("/{}", beneath::shown(&point.path)), source }
+        })?;
     }
-    for copied in &mut left.copied {
-        copied.state = state(&copied.path);
+    let states: Vec<_> = left.copied.iter().map(|copied| left.state(&copied.path)).collect();
+    for (copied, state) in left.copied.iter_mut().zip(states) {
+        copied.state = state;
     }
     Ok(left)
 }
 
 impl Leftovers {
     /// Remembers what is about to be made, and which directories overlayfs will copy up for it.
-    fn note(&mut self, made: Made, upper: Option<&Path>) {
-        for parent in made.parent_path.ancestors().filter(|parent| !parent.as_os_str().is_empty()) {
-            let Some(path) = upper.map(|upper| upper.join(parent)) else { break };
-            if state(&path).is_none() && self.copied.iter().all(|copied| copied.path != path) {
-                self.copied.push(Copied { path, state: None });
+    fn note(&mut self, made: Made) {
+        if self.upper.is_some() {
+            for parent in made.parent_path.ancestors().filter(|parent| !parent.as_os_str().is_empty()) {
+                let noted = self.copied.iter().any(|copied| copied.path == parent);
+                if !noted && self.state(parent).is_none() {
+                    self.copied.push(Copied { path: parent.to_owned(), state: None });
+                }
             }
         }
         self.made.push(made);
     }
 
     /// Takes everything away again that the process left as it was made. To be called when no
-    /// process of the sandbox is left; nothing here can harm the result, so errors end it silently.
+    /// process of the sandbox is left and nothing is mounted. What cannot be removed was changed by
+    /// the process, so errors end it silently.
     pub(crate) fn clean(self) {
-        let touched: Vec<bool> =
-            self.copied.iter().map(|copied| state(&copied.path) != copied.state).collect();
+        let untouched = |copied: &&Copied| self.state(&copied.path) == copied.state;
+        let mut untouched: Vec<_> = self.copied.iter().filter(untouched).map(|copied| &copied.path).collect();
+        // The deepest first.
+        untouched.sort_by(|a, b| b.cmp(a));
         for made in self.made.iter().rev() {
             let _ = remove(made.parent.as_fd(), &made.name, made.kind);
         }
-        let mut untouched: Vec<_> = self
-            .copied
-            .iter()
-            .zip(touched)
-            .filter(|(_, touched)| !touched)
-            .map(|(copied, _)| &copied.path)
-            .collect();
-        untouched.sort_by(|a, b| b.cmp(a));
-        for directory in untouched {
-            let _ = fs_err::remove_dir(directory);
+        for path in untouched {
+            let _ = self.remove_copied(path);
         }
+    }
+
+    /// The directory in the upper directory, if it is one.
+    fn state(&self, path: &Path) -> Option<State> {
+        let directory = beneath::open_exactly(self.upper.as_ref()?.as_fd(), path).ok()?;
+        let stat = rustix::fs::fstat(&directory).ok()?;
+        Some((stat.st_mode, stat.st_uid, stat.st_gid, stat.st_ctime, stat.st_ctime_nsec))
+    }
+
+    fn remove_copied(&self, path: &Path) -> io::Result<()> {
+        let (Some(upper), Some(parent), Some(name)) = (&self.upper, path.parent(), path.file_name()) else {
+            return Ok(());
+        };
+        remove(beneath::open_exactly(upper.as_fd(), parent)?.as_fd(), name, Kind::Directory)
     }
 }
 
@@ -165,9 +179,4 @@ fn remove(parent: BorrowedFd<'_>, name: &OsStr, kind: Kind) -> io::Result<()> {
         Kind::File => return Ok(()),
     };
     Ok(rustix::fs::unlinkat(parent, name, flags)?)
-}
-
-fn state(path: &Path) -> Option<State> {
-    let meta = fs_err::symlink_metadata(path).ok()?;
-    Some((meta.mode(), meta.uid(), meta.gid(), meta.ctime(), meta.ctime_nsec()))
 }

@@ -1,43 +1,41 @@
-//! The sandbox's tree of mounts, put together by handle in its own mount namespace.
+//! The sandbox's tree of mounts, put together by handle.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Gid, Mode, OFlags, Uid};
-use rustix::mount::{MountAttrFlags, MountPropagationFlags, UnmountFlags, mount_change, unmount};
+use rustix::fs::{Gid, Uid};
+use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 
+use crate::backstage::Backstage;
 use crate::beneath;
 use crate::error::{Action, Error, IdKind, failed};
 use crate::mount::{NO_DEVICES, READ_ONLY, attach, bind_restricted, filesystem};
-use crate::overlay::{self, Anchor};
 use crate::spec::{Mount, MountKind, Scratch, Security, Spec};
-use crate::{kernelfs, mount, stubs};
+use crate::{kernelfs, mount, overlay, stubs};
 
 /// Neither set-id programs nor devices.
 const PLAIN: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
 
+/// An empty directory, backstage.
+const EMPTY: &str = "empty";
+
 /// The tree while it is being built.
 struct Tree<'a> {
     root: BorrowedFd<'a>,
-    /// A tmpfs that no path of the finished tree leads to: the source of files and mount points.
-    scratch: OwnedFd,
-    stubs: &'a Path,
+    backstage: &'a Backstage,
 }
 
 /// Attaches everything to `root`, a mount that is attached nowhere yet, and makes it `/`.
 ///
-/// To be called in a new mount namespace, by the first process of a new process id namespace.
-pub(crate) fn enter(spec: &Spec, root: BorrowedFd<'_>) -> Result<(), Error> {
-    // Nothing that is mounted from here on may show outside, and the other way round.
-    mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .map_err(failed(Action::Isolate))?;
-    let tree = Tree::new(spec, root).map_err(failed(Action::Scratch))?;
-    let empty = tree.directory("empty").map_err(failed(Action::Scratch))?;
+/// To be called by the first process of a new process id namespace, in the backstage's mount namespace.
+pub(crate) fn enter(spec: &Spec, root: BorrowedFd<'_>, backstage: &Backstage) -> Result<(), Error> {
+    let tree = Tree { root, backstage };
+    let empty = tree.prepare().map_err(failed(Action::Backstage))?;
     let insecure = spec.security == Security::Insecure;
     kernelfs::proc(root)?;
     kernelfs::sys(root, insecure, empty.as_fd())?;
-    kernelfs::dev(root, tree.scratch.as_fd(), spec.shm_size)?;
+    kernelfs::dev(root, backstage.root(), spec.shm_size)?;
     if !insecure {
         kernelfs::mask(root, empty.as_fd())?;
     }
@@ -60,38 +58,17 @@ fn pivot(root: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::process::chdir(c"/")?)
 }
 
-impl<'a> Tree<'a> {
-    fn new(spec: &'a Spec, root: BorrowedFd<'a>) -> io::Result<Self> {
-        let scratch = filesystem(c"tmpfs", &[("mode", "755")], MountAttrFlags::MOUNT_ATTR_NOSUID)?;
-        attach(scratch.as_fd(), beneath::open_host(&spec.stubs)?.as_fd())?;
-        let tree = Self { root, scratch, stubs: &spec.stubs };
-        attach(root, tree.directory("root")?.as_fd())?;
-        Ok(tree)
-    }
-
-    /// A new directory in the private tmpfs.
-    fn directory(&self, name: &str) -> io::Result<OwnedFd> {
-        rustix::fs::mkdirat(&self.scratch, name, Mode::from(0o755))?;
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        Ok(rustix::fs::openat(&self.scratch, name, flags, Mode::empty())?)
-    }
-
-    /// A new file in the private tmpfs.
-    fn file(&self, name: &str, content: &[u8], mode: u32) -> io::Result<OwnedFd> {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.scratch, name, flags, Mode::from(0o600))?;
-        let mut rest = content;
-        while !rest.is_empty() {
-            rest = &rest[rustix::io::write(&file, rest)?..];
-        }
-        rustix::fs::fchmod(&file, Mode::from(mode & 0o7777))?;
-        Ok(file)
+impl Tree<'_> {
+    /// Attaches the root; an empty directory to hide others with.
+    fn prepare(&self) -> io::Result<OwnedFd> {
+        attach(self.root, self.backstage.directory("root")?.as_fd())?;
+        self.backstage.directory(EMPTY)
     }
 
     /// A file of the sandbox's own that the process may write to without a trace.
     fn configuration(&self, path: &str, content: &[u8]) -> Result<(), Error> {
         let put = || {
-            let file = self.file(&path.replace('/', "-"), content, 0o644)?;
+            let file = self.backstage.file(&path.replace('/', "-"), content, 0o644)?;
             let target = beneath::open(self.root, Path::new(path))?;
             attach(bind_restricted(file.as_fd(), PLAIN)?.as_fd(), target.as_fd())
         };
@@ -125,7 +102,7 @@ impl<'a> Tree<'a> {
                 self.overlay(number, lower, scratch.as_ref(), subpath.as_deref())
             }
             MountKind::File { bytes, mode, uid, gid } => {
-                let file = self.file(&format!("file{number}"), bytes, *mode).map_err(failed)?;
+                let file = self.backstage.file(&format!("file{number}"), bytes, *mode).map_err(failed)?;
                 give(file.as_fd(), *uid, *gid, target)?;
                 let executable = mode & 0o111 != 0;
                 let how = if executable { PLAIN | MountAttrFlags::MOUNT_ATTR_RDONLY } else { READ_ONLY };
@@ -142,15 +119,15 @@ impl<'a> Tree<'a> {
         scratch: Option<&Scratch>,
         subpath: Option<&str>,
     ) -> Result<OwnedFd, Error> {
-        let place = self.directory(&format!("overlay{number}")).map_err(failed(Action::Scratch))?;
-        // The tmpfs lies over `stubs`.
-        let empty = self.stubs.join("empty");
+        let place =
+            self.backstage.directory(&format!("overlay{number}")).map_err(failed(Action::Backstage))?;
+        let empty = self.backstage.path(EMPTY);
         let whole = if lower.is_empty() && scratch.is_none() {
-            mount::bind(rustix::fs::CWD, &empty).map_err(failed(Action::Scratch))?.0
+            mount::bind(rustix::fs::CWD, &empty).map_err(failed(Action::Backstage))?.0
         } else {
             // An overlay without a writable half needs two layers, so it gets an empty one.
             let layers: Vec<_> = lower.iter().chain([&empty]).cloned().collect();
-            overlay::mount(&layers, scratch, Anchor::Private(self.stubs))?
+            overlay::mount(&layers, scratch, &empty)?
         };
         let how = if scratch.is_some() { NO_DEVICES } else { NO_DEVICES | MountAttrFlags::MOUNT_ATTR_RDONLY };
         let part = || {

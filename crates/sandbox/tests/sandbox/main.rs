@@ -4,6 +4,12 @@
 //! users, one with subordinate ids and one without, where it enters a user namespace and runs them
 //! again. Started by an ordinary user, it does what that user can do. Arguments: words that a case's name
 //! must contain; `--list`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test program, which clippy does not recognise without libtest"
+)]
 
 mod files;
 mod ground;
