@@ -4,9 +4,9 @@
 //! | status | meaning |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | the build failed: a step, a missing file, a check that found something |
+//! | 1 | the build failed: a step, a missing file, a full disk, a check that found something |
 //! | 2 | wrong usage, or a wrong Dockerfile |
-//! | 3 | this machine cannot do it: no namespaces, no disk, no permission |
+//! | 3 | this machine cannot do it: no namespaces, no Docker to load into |
 //! | 4 | a registry |
 //! | 70 | a bug in kiln |
 //! | 130 | Ctrl-C |
@@ -112,6 +112,9 @@ pub(crate) enum CliError {
         /// The nearest that it has.
         nearest: Option<String>,
     },
+    /// Nothing that could be verified.
+    #[error(transparent)]
+    Verify(#[from] kiln_oci::verify::VerifyError),
     /// An image is not what it claims.
     #[error("{what}: {problems} problems found")]
     Damaged {
@@ -236,10 +239,10 @@ impl CliError {
                 (status::USAGE, instead.or_else(|| say("name it with -f FILE")))
             }
             Self::Build { error, .. } | Self::Engine(error) => judge_build(&error.kind),
-            Self::Findings { .. } | Self::Damaged { .. } | Self::BrokenPipe => (status::FAILED, None),
+            Self::Findings { .. } | Self::Verify(_) | Self::Damaged { .. } | Self::BrokenPipe => (status::FAILED, None),
             Self::UnknownImage { nearest, .. } => {
                 let nearest = nearest.as_ref().map(|n| format!("did you mean {n}?"));
-                (status::USAGE, nearest.or_else(|| say("`kiln images` lists what it has")))
+                (status::FAILED, nearest.or_else(|| say("`kiln images` lists what it has")))
             }
             Self::Store(error) => judge_store(error),
             Self::Export { source, .. } => judge_export(source),
@@ -317,10 +320,14 @@ fn judge_build(kind: &BuildErrorKind) -> (u8, Option<String>) {
         BuildErrorKind::Unsupported { .. } => (status::USAGE, None),
         BuildErrorKind::NotAllowed { flag, .. } => (status::USAGE, Some(format!("allow it with {flag}"))),
         BuildErrorKind::Store { .. } => {
-            (status::HOST, say("`kiln prune --all` clears the build cache; named images stay"))
+            (status::FAILED, say("`kiln prune --all` clears the build cache; named images stay"))
         }
         BuildErrorKind::Content(error) => judge_store(error),
-        BuildErrorKind::Layer(_) => (status::FAILED, None),
+        BuildErrorKind::Tar(_)
+        | BuildErrorKind::Pack(_)
+        | BuildErrorKind::Unpack(_)
+        | BuildErrorKind::Diff(_)
+        | BuildErrorKind::View(_) => (status::FAILED, full_hint(kind)),
         BuildErrorKind::Io(error) => judge_io(error),
         BuildErrorKind::Interrupted => (status::INTERRUPTED, None),
         _ => (status::BUG, say("this is a bug in kiln; please report it")),
@@ -382,8 +389,7 @@ fn judge_store(error: &StoreError) -> (u8, Option<String>) {
     match error {
         StoreError::Io(error) => judge_io(error),
         StoreError::Mismatch { .. } => (status::REGISTRY, say("the registry sent something else than it promised; try again")),
-        StoreError::NotALayout { .. } | StoreError::Malformed { .. } | StoreError::Digest(_) => (status::FAILED, None),
-        _ => (status::HOST, None),
+        _ => (status::FAILED, None),
     }
 }
 
@@ -392,7 +398,7 @@ fn judge_export(error: &ExportError) -> (u8, Option<String>) {
         ExportError::Store(error) => judge_store(error),
         ExportError::Write(error) => judge_io(error),
         ExportError::Occupied { .. } => (status::USAGE, say("name a new directory, or an OCI layout to add the image to")),
-        _ => (status::HOST, None),
+        _ => (status::FAILED, None),
     }
 }
 
@@ -411,6 +417,18 @@ fn judge_sandbox(error: &kiln_sandbox::Error) -> (u8, Option<String>) {
     }
 }
 
+/// The hint of an I/O error anywhere among the causes.
+fn full_hint(error: &dyn std::error::Error) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return judge_io(error).1;
+        }
+        next = error.source();
+    }
+    None
+}
+
 fn judge_io(error: &io::Error) -> (u8, Option<String>) {
     let hint = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -419,7 +437,7 @@ fn judge_io(error: &io::Error) -> (u8, Option<String>) {
         io::ErrorKind::ReadOnlyFilesystem => say("choose another place for the store with --root DIR"),
         _ => None,
     };
-    (status::HOST, hint)
+    (status::FAILED, hint)
 }
 
 #[cfg(test)]
@@ -438,10 +456,10 @@ mod tests {
             (BuildErrorKind::Exit { command: "x".into(), code: 3, log: "l".into() }, status::FAILED),
             (BuildErrorKind::NoSandbox { reason: "r".into() }, status::HOST),
             (source(SourceErrorKind::NotFound), status::REGISTRY),
-            (source(SourceErrorKind::Io(io(io::ErrorKind::StorageFull))), status::HOST),
+            (source(SourceErrorKind::Io(io(io::ErrorKind::StorageFull))), status::FAILED),
             (BuildErrorKind::Interrupted, status::INTERRUPTED),
             (BuildErrorKind::Cancelled, status::BUG),
-            (BuildErrorKind::Io(io(io::ErrorKind::PermissionDenied)), status::HOST),
+            (BuildErrorKind::Io(io(io::ErrorKind::PermissionDenied)), status::FAILED),
         ];
         for (kind, want) in cases {
             let error = CliError::from(BuildError::from(kind));

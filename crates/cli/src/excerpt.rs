@@ -1,13 +1,17 @@
 //! Draws errors and findings, with the lines of the Dockerfile that they are about.
 
+use std::io::Read;
 use std::ops::Range;
+use std::path::Path;
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use kiln_dockerfile::diagnostic::{Diagnostic, Severity};
 use kiln_dockerfile::span::Span;
 
-use crate::errors::{Dockerfile, Report};
+use crate::errors::{CliError, Dockerfile, Report};
+use crate::render::text::Lines;
+use crate::render::{Look, write_stderr};
 
 /// How to draw.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +22,36 @@ pub(crate) struct Ink {
     pub(crate) columns: usize,
 }
 
+/// Tells the user of an error, with the log of the step that failed if `with_log`. Gives the exit status.
+pub(crate) fn tell(error: &CliError, look: Look, with_log: bool) -> u8 {
+    let report = error.report();
+    if report.message.is_empty() {
+        return report.status;
+    }
+    if let (true, Some(log)) = (with_log, report.log) {
+        let step = report.at.map_or("the step", |at| at.step.as_str());
+        write_stderr(&format!("--- output of {step}\n"));
+        write_log(log);
+        write_stderr("---\n");
+    }
+    let ink = Ink { colour: look.colour, columns: look.columns.unwrap_or(100).max(40) };
+    write_stderr(&self::error(&report, ink));
+    report.status
+}
+
+/// Copies a log line by line, so that one of any size takes little memory.
+fn write_log(path: &Path) {
+    let mut lines = Lines::default();
+    let mut piece = vec![0; 64 << 10];
+    // A log that cannot be read is missed less than the error itself would be.
+    let Ok(mut file) = fs_err::File::open(path) else { return };
+    while let Ok(count @ 1..) = file.read(&mut piece) {
+        let text: String = lines.push(&piece[..count]).into_iter().map(|l| l + "\n").collect();
+        write_stderr(&text);
+    }
+    write_stderr(&lines.finish().map(|l| l + "\n").unwrap_or_default());
+}
+
 /// An error as text, the last line ended.
 pub(crate) fn error(report: &Report<'_>, ink: Ink) -> String {
     if let (false, Some(source)) = (report.findings.is_empty(), report.source) {
@@ -26,7 +60,7 @@ pub(crate) fn error(report: &Report<'_>, ink: Ink) -> String {
     let title = Level::ERROR.primary_title(report.message.as_str());
     let mut group = Group::with_title(title);
     if let (Some(at), Some(source)) = (report.at, report.source) {
-        group = group.element(snippet(source, at.span, None));
+        group = group.element(snippet(source, at.span));
     }
     if let Some(hint) = &report.hint {
         group = group.element(Level::HELP.message(hint.as_str()));
@@ -48,7 +82,7 @@ pub(crate) fn findings(findings: &[Diagnostic], source: &Dockerfile, ink: Ink) -
         if let Some(rule) = finding.rule {
             title = title.id(rule);
         }
-        let mut group = Group::with_title(title).element(snippet(source, finding.span, None));
+        let mut group = Group::with_title(title).element(snippet(source, finding.span));
         if let Some(help) = &finding.help {
             group = group.element(Level::HELP.message(help.as_str()));
         }
@@ -57,13 +91,9 @@ pub(crate) fn findings(findings: &[Diagnostic], source: &Dockerfile, ink: Ink) -
     out
 }
 
-fn snippet<'a>(
-    source: &'a Dockerfile,
-    span: Span,
-    label: Option<&'a str>,
-) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+fn snippet(source: &Dockerfile, span: Span) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
     let range = clamp(&source.text, span);
-    let annotation = AnnotationKind::Primary.span(range).label(label);
+    let annotation = AnnotationKind::Primary.span(range);
     Snippet::source(source.text.as_str()).path(source.name.as_str()).annotation(annotation)
 }
 
@@ -99,7 +129,6 @@ mod tests {
     use kiln_build::error::{At, BuildError, BuildErrorKind};
 
     use super::*;
-    use crate::errors::CliError;
 
     const INK: Ink = Ink { colour: false, columns: 100 };
 

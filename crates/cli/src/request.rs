@@ -27,7 +27,11 @@ pub(crate) struct Prepared {
 }
 
 /// Looks everything up. The first thing that is wrong ends it; nothing is written (but see [`stdin::spool`]).
-pub(crate) fn prepare(args: &BuildArgs, environment: &Environment) -> Result<Prepared, CliError> {
+pub(crate) fn prepare(
+    args: &BuildArgs,
+    outputs: &[Output],
+    environment: &Environment,
+) -> Result<Prepared, CliError> {
     if let Some(flag) = args.later.asked_for() {
         return Err(CliError::NotYet { what: flag.to_owned() });
     }
@@ -45,6 +49,8 @@ pub(crate) fn prepare(args: &BuildArgs, environment: &Environment) -> Result<Pre
         build_args,
         labels: args.labels.iter().map(|l| (l.key.clone(), l.value.clone())).collect(),
         platforms: platforms(&args.platforms)?,
+        platforms_given: args.platforms.iter().any(|p| !p.trim().is_empty()),
+        fetcher: None,
         secrets: secrets(&args.secrets, environment)?,
         ssh: agents(&args.ssh, environment)?,
         no_cache: args.no_cache,
@@ -53,12 +59,7 @@ pub(crate) fn prepare(args: &BuildArgs, environment: &Environment) -> Result<Pre
         source_date_epoch,
         run: run_settings(args)?,
         jobs: args.jobs.map_or_else(processors, std::num::NonZeroUsize::get),
-        wanted: args
-            .outputs
-            .iter()
-            .find_map(Output::image)
-            .map(|spec| layer_form(spec, source_date_epoch))
-            .or_else(|| (args.push || args.load).then(LayerForm::default)),
+        wanted: outputs.iter().find_map(Output::image).map(|spec| layer_form(spec, source_date_epoch)),
     };
     Ok(Prepared { request, source })
 }
@@ -362,7 +363,7 @@ mod tests {
         let Ok(Cli { command: Command::Build(args), .. }) = Cli::try_parse_from(words) else {
             panic!("{line}");
         };
-        prepare(&args, &Environment::of(variables, false)).map_err(|e| {
+        prepare(&args, &args.outputs, &Environment::of(variables, false)).map_err(|e| {
             let report = e.report();
             let hint = report.hint.map(|h| format!(" ({h})")).unwrap_or_default();
             format!("{}{hint}", report.message)

@@ -1,0 +1,299 @@
+//! `kiln build`: from arguments to outputs.
+
+use std::io::IsTerminal;
+
+use kiln_build::engine::Engine;
+use kiln_build::error::{BuildError, BuildErrorKind};
+use kiln_dockerfile::diagnostic::Severity;
+use kiln_oci::compose::ComposedImage;
+use kiln_oci::layout::EntryName;
+use kiln_oci::reference::Reference;
+use kiln_registry::Client;
+use kiln_sandbox::{Rung, StopSignal, install_signal_flag, termination_requested};
+
+use crate::args::build::{BuildArgs, Progress};
+use crate::args::output::{ImageSpec, Output};
+use crate::commands::{Failed, Setting, answer};
+use crate::errors::CliError;
+use crate::excerpt::{self, Ink};
+use crate::output::image::Maker;
+use crate::output::{load, metadata, push, rootfs, target};
+use crate::render::json::Ending;
+use crate::render::{Screen, write_stderr};
+use crate::request::{self, Prepared, layer_form};
+use crate::rootless;
+
+pub(super) fn run(args: &BuildArgs, setting: &Setting<'_>) -> Result<(), Failed> {
+    let outputs = outputs(args)?;
+    let prepared = request::prepare(args, &outputs, setting.environment)?;
+    if args.check || args.call != "build" {
+        return Ok(check(args, &prepared, setting)?);
+    }
+    let mut rung = rootless::rung_now();
+    if Engine::needs_sandbox(&prepared.request) {
+        // An ordinary user does not come back from here, but begins anew as the root of a namespace.
+        rung = rootless::climb(&setting.store)?;
+    }
+    install_signal_flag(&StopSignal::ALL)?;
+    let progress = if args.quiet { Progress::Quiet } else { args.progress };
+    let mut screen = Screen::new(progress, setting.environment.look());
+    let job = Job { args, outputs: &outputs, prepared: &prepared, setting, rung };
+    let done = job.run(&screen);
+    screen.finish();
+    match done {
+        Ok(done) => Ok(finish(args, &outputs, done, &screen)?),
+        Err(error) if wants_namespace(&error) && rung == Rung::None => {
+            // An ONBUILD of a base image has a RUN, which the text did not tell. Threads have ended; what was done is cached.
+            drop(screen);
+            rootless::climb(&setting.store)?;
+            Err(no_sandbox().into())
+        }
+        Err(error) => Err(Failed::Told(fail(error, &job, &screen))),
+    }
+}
+
+fn wants_namespace(error: &CliError) -> bool {
+    matches!(error, CliError::Build { error, .. } if matches!(error.kind, BuildErrorKind::NeedsNamespace))
+}
+
+fn no_sandbox() -> CliError {
+    let reason = "no rung of the ladder is there".to_owned();
+    BuildError::from(BuildErrorKind::NoSandbox { reason }).into()
+}
+
+/// Tells of a failure in the form that the screen has.
+fn fail(error: CliError, job: &Job<'_>, screen: &Screen) -> u8 {
+    if screen.is_json() {
+        let report = error.report();
+        screen.ending(&Ending::Error {
+            message: report.message,
+            line: report.at.map(|at| at.line),
+            exit_code: report.status,
+        });
+        return report.status;
+    }
+    excerpt::tell(&error, job.setting.environment.look(), !screen.shows_whole_logs())
+}
+
+/// What came out.
+struct Done {
+    image: Option<ComposedImage>,
+    names: Vec<Reference>,
+}
+
+/// One build.
+struct Job<'a> {
+    args: &'a BuildArgs,
+    outputs: &'a [Output],
+    prepared: &'a Prepared,
+    setting: &'a Setting<'a>,
+    rung: Rung,
+}
+
+impl Job<'_> {
+    fn run(&self, screen: &Screen) -> Result<Done, CliError> {
+        let mut insecure = self.args.insecure_registry.clone();
+        insecure.extend(self.insecure_by_output()?);
+        let client = self.setting.client(&insecure);
+        let engine = self.setting.engine(client.clone(), self.rung)?;
+        let cancel = termination_requested();
+        let built = engine.build(&self.prepared.request, screen, cancel).map_err(|e| self.with_source(e))?;
+        let maker = Maker { engine: &engine, built: &built, sink: screen, cancel };
+        // Held until the images have their names: nothing of them may be collected in between.
+        let _lease = engine.store().lease()?;
+        self.deliver(&maker, &client)
+    }
+
+    fn with_source(&self, error: BuildError) -> CliError {
+        CliError::Build { error: Box::new(error), dockerfile: Box::new(self.prepared.source.clone()) }
+    }
+
+    /// `registry.insecure=true` is about the registries of that output's names.
+    fn insecure_by_output(&self) -> Result<Vec<String>, CliError> {
+        let mut hosts = Vec::new();
+        for output in self.outputs {
+            if let Output::Image { insecure: true, image, .. } = output {
+                hosts.extend(self.names(image)?.into_iter().map(|name| name.registry));
+            }
+        }
+        Ok(hosts)
+    }
+
+    fn names(&self, spec: &ImageSpec) -> Result<Vec<Reference>, CliError> {
+        request::names(self.args.tags.iter().chain(&spec.names))
+    }
+
+    fn deliver(&self, maker: &Maker<'_>, client: &Client) -> Result<Done, CliError> {
+        let mut done = Done { image: None, names: request::names(&self.args.tags)? };
+        let mut made: Vec<(ImageSpec, ComposedImage)> = Vec::new();
+        for output in self.outputs {
+            match output {
+                Output::Local { dest, delete, split } => rootfs::directory(maker, dest, *delete, *split)?,
+                Output::Tar { dest, split } => rootfs::tar(maker, dest, *split)?,
+                _ => {}
+            }
+            let Some(spec) = output.image() else { continue };
+            let image = self.image(maker, spec, &mut made)?;
+            let names = self.names(spec)?;
+            self.image_to(output, (maker, client), &image, &names)?;
+            done = Done { image: Some(image), names };
+        }
+        let asked = self.args.iidfile.is_some() || self.args.quiet || self.args.metadata_file.is_some();
+        if done.image.is_none() && asked {
+            done.image = Some(self.image(maker, &ImageSpec::default(), &mut made)?);
+        }
+        Ok(done)
+    }
+
+    /// The same image for outputs that want the same.
+    fn image(
+        &self,
+        maker: &Maker<'_>,
+        spec: &ImageSpec,
+        made: &mut Vec<(ImageSpec, ComposedImage)>,
+    ) -> Result<ComposedImage, CliError> {
+        let form = ImageSpec { names: Vec::new(), ..spec.clone() };
+        if let Some((_, image)) = made.iter().find(|(known, _)| *known == form) {
+            return Ok(image.clone());
+        }
+        let epoch = self.prepared.request.source_date_epoch;
+        let image = maker.make(&form, &layer_form(&form, epoch))?;
+        made.push((form, image.clone()));
+        Ok(image)
+    }
+
+    fn image_to(
+        &self,
+        output: &Output,
+        (maker, client): (&Maker<'_>, &Client),
+        image: &ComposedImage,
+        names: &[Reference],
+    ) -> Result<(), CliError> {
+        match output {
+            Output::Image { push, by_digest, .. } => {
+                let store = maker.engine.store().content();
+                let entries: Vec<EntryName> = names.iter().map(EntryName::stored).collect();
+                if !entries.is_empty() {
+                    store.layout().put(&entries, &image.root)?;
+                }
+                if *push {
+                    push::push(client, (store, &image.root), names, *by_digest, maker.sink)?;
+                }
+                Ok(())
+            }
+            Output::Load { .. } => load::load(maker, image, names),
+            _ => maker.write(output, image, names),
+        }
+    }
+}
+
+/// What the arguments say about outputs, their contradictions told. Without any, an image with a name stays in the store.
+fn outputs(args: &BuildArgs) -> Result<Vec<Output>, CliError> {
+    let mut all = args.outputs.clone();
+    let spec = ImageSpec::default;
+    if args.push && !turn_on_push(&mut all) {
+        all.push(Output::Image { push: true, by_digest: false, insecure: false, image: spec() });
+    }
+    if args.load && !all.iter().any(|o| matches!(o, Output::Load { .. })) {
+        all.push(Output::Load { image: spec() });
+    }
+    // A name is given in the store, whatever else happens to the image.
+    if !args.tags.is_empty() && !all.iter().any(|o| matches!(o, Output::Image { .. })) && all.is_empty() {
+        all.push(Output::Image { push: false, by_digest: false, insecure: false, image: spec() });
+    }
+    let annotations = args.annotations.iter().flat_map(|list| &list.0);
+    for image in all.iter_mut().filter_map(Output::image_mut) {
+        image.annotations.extend(annotations.clone().cloned());
+    }
+    contradictions(args, &all)?;
+    Ok(all)
+}
+
+fn turn_on_push(outputs: &mut [Output]) -> bool {
+    let mut found = false;
+    for output in outputs {
+        if let Output::Image { push, .. } = output {
+            *push = true;
+            found = true;
+        }
+    }
+    found
+}
+
+fn contradictions(args: &BuildArgs, outputs: &[Output]) -> Result<(), CliError> {
+    request::names(&args.tags)?;
+    for output in outputs {
+        if output.to_stdout() && std::io::stdout().is_terminal() {
+            return Err(CliError::Terminal { what: "the archive".to_owned() });
+        }
+        if let Output::Image { push: true, image, .. } = output
+            && args.tags.is_empty()
+            && image.names.is_empty()
+        {
+            return Err(CliError::usage("--push", "the image needs a name: -t NAME"));
+        }
+        let docker = matches!(output, Output::DockerArchive { .. } | Output::Load { .. });
+        if docker && args.platforms.len() > 1 {
+            let problem = "a docker archive holds one platform; use type=oci for several";
+            return Err(CliError::usage("--output", problem));
+        }
+    }
+    if outputs.iter().filter(|o| o.to_stdout()).count() > 1 {
+        return Err(CliError::usage("--output", "two archives cannot both go to standard output"));
+    }
+    Ok(())
+}
+
+/// The files about the image, and the last words.
+fn finish(args: &BuildArgs, outputs: &[Output], done: Done, screen: &Screen) -> Result<(), CliError> {
+    let id = done.image.as_ref().map(metadata::id);
+    if let Some(path) = &args.iidfile {
+        target::write_whole(path, id.map(|id| id.to_string()).unwrap_or_default().as_bytes())?;
+    }
+    if let Some(path) = &args.metadata_file {
+        let value = metadata::metadata(done.image.as_ref(), &done.names);
+        let text = serde_json::to_string_pretty(&value).map_err(std::io::Error::from)?;
+        target::write_whole(path, text.as_bytes())?;
+    }
+    let names: Vec<String> = done.names.iter().map(Reference::familiar).collect();
+    screen.ending(&Ending::Built {
+        digest: done.image.as_ref().map(|i| i.root.digest.to_string()),
+        names: names.clone(),
+    });
+    if args.quiet {
+        return match id {
+            Some(id) if !outputs.iter().any(Output::to_stdout) => answer(&format!("{id}\n")),
+            _ => Ok(()),
+        };
+    }
+    if screen.is_json() || args.progress == Progress::Quiet {
+        return Ok(());
+    }
+    write_stderr(&match id {
+        Some(id) if names.is_empty() => format!("image {id}\n"),
+        Some(id) => format!("image {id} as {}\n", names.join(", ")),
+        None if outputs.is_empty() => {
+            "built; without -t NAME or --output the result stays in the build cache\n".to_owned()
+        }
+        None => String::new(),
+    });
+    Ok(())
+}
+
+/// `--check`: all that is to be said about the Dockerfile, without building.
+fn check(args: &BuildArgs, prepared: &Prepared, setting: &Setting<'_>) -> Result<(), CliError> {
+    if !args.check && args.call != "check" && args.call != "lint" {
+        let what = format!("--call={}", args.call);
+        return Err(CliError::NotYet { what });
+    }
+    let source = &prepared.source;
+    let found = kiln_dockerfile::parse(&source.text).diagnostics;
+    let look = setting.environment.look();
+    let ink = Ink { colour: look.colour, columns: look.columns.unwrap_or(100).max(40) };
+    write_stderr(&excerpt::findings(&found, source, ink));
+    let errors = found.iter().filter(|d| d.severity == Severity::Error).count();
+    if found.is_empty() {
+        return answer("check complete, no warnings found\n");
+    }
+    Err(CliError::Findings { errors, warnings: found.len() - errors, name: source.name.clone() })
+}

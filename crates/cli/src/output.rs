@@ -1,0 +1,9 @@
+//! Where a result goes. Each output is whole or not there: files get their name when they are finished.
+
+pub(crate) mod image;
+pub(crate) mod load;
+pub(crate) mod metadata;
+pub(crate) mod push;
+pub(crate) mod rootfs;
+pub(crate) mod task;
+pub(crate) mod target;

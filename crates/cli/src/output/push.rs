@@ -1,0 +1,90 @@
+//! Sends an image of the store to a registry, with a bar for each blob.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+use kiln_build::event::{Event, Sink, TaskId, TaskKind};
+use kiln_oci::descriptor::Descriptor;
+use kiln_oci::digest::Digest;
+use kiln_oci::graph::Graph;
+use kiln_oci::media_type::{is_index, is_manifest};
+use kiln_oci::reference::Reference;
+use kiln_oci::store::ContentStore;
+use kiln_registry::{Client, Push, PushBlob, PushEvent, RawManifest};
+
+use crate::errors::CliError;
+use crate::output::task::during;
+
+/// Pushes `root` under each of `names`, once for each repository; without a tag if `by_digest`.
+pub(crate) fn push(
+    client: &Client,
+    (store, root): (&ContentStore, &Descriptor),
+    names: &[Reference],
+    by_digest: bool,
+    sink: &dyn Sink,
+) -> Result<(), CliError> {
+    let load = Load::of(store, root)?;
+    let mut repositories: BTreeMap<String, (&Reference, Vec<String>)> = BTreeMap::new();
+    for name in names {
+        let (_, tags) = repositories.entry(name.name()).or_insert_with(|| (name, Vec::new()));
+        tags.extend(name.tag.clone().filter(|_| !by_digest));
+    }
+    for (target, tags) in repositories.values() {
+        during(sink, TaskKind::Push, format!("push {}", target.familiar()), |task| {
+            load.send(client, store, (*target, tags), (sink, task))
+        })?;
+    }
+    Ok(())
+}
+
+/// What is sent.
+struct Load {
+    blobs: Vec<PushBlob>,
+    manifests: Vec<RawManifest>,
+    root: RawManifest,
+}
+
+impl Load {
+    fn of(store: &ContentStore, root: &Descriptor) -> Result<Self, CliError> {
+        let graph = Graph::walk(store, root)?;
+        let raw = |d: &Descriptor| Ok::<_, CliError>(RawManifest::new(&d.media_type, store.read_blob(&d.digest)?));
+        let (mut blobs, mut manifests) = (Vec::new(), Vec::new());
+        // Parents come first in the graph; the registry wants what they name before them.
+        for descriptor in graph.blobs.iter().rev().filter(|d| d.digest != root.digest) {
+            if is_manifest(&descriptor.media_type) || is_index(&descriptor.media_type) {
+                manifests.push(raw(descriptor)?);
+            } else {
+                blobs.push(PushBlob { descriptor: descriptor.clone(), mount_from: Vec::new() });
+            }
+        }
+        // The order of the layers again, for those who watch.
+        blobs.reverse();
+        Ok(Self { blobs, manifests, root: raw(root)? })
+    }
+
+    fn send(
+        &self,
+        client: &Client,
+        store: &ContentStore,
+        (target, tags): (&Reference, &[String]),
+        (sink, task): (&dyn Sink, TaskId),
+    ) -> Result<Digest, CliError> {
+        let push = Push { target, tags, blobs: &self.blobs, manifests: &self.manifests, root: &self.root };
+        let open = |blob: &Descriptor| -> io::Result<Box<dyn Read>> {
+            let file = store.open_blob(&blob.digest).map_err(io::Error::other)?;
+            Ok(Box::new(file))
+        };
+        let tell = |event: PushEvent<'_>| {
+            let (blob, current) = match event {
+                PushEvent::Sending { blob, sent } => (blob, sent),
+                PushEvent::Exists { blob } | PushEvent::Mounted { blob, .. } | PushEvent::Sent { blob } => {
+                    (blob, blob.size)
+                }
+                _ => return,
+            };
+            let item = blob.digest.to_string().chars().take(19).collect();
+            sink.event(Event::Progress { task, item, current, total: Some(blob.size) });
+        };
+        Ok(client.push(&push, &open, &tell)?)
+    }
+}
