@@ -2,6 +2,7 @@
 pub mod codec;
 pub mod compress;
 pub mod diff;
+pub mod flatten;
 pub mod handle;
 pub mod index;
 pub mod pack;

@@ -205,14 +205,18 @@ pub fn write_tree(
 impl PackEntry {
     /// An entry of a layer, its bytes coming from there.
     pub fn of(layer: &Arc<LayerHandle>, entry: &Entry) -> Self {
-        let content = match entry.kind {
-            Kind::File { size: 1.., .. } => {
-                Content::Layer { layer: Arc::clone(layer), path: entry.path.clone() }
-            }
-            _ => Content::None,
+        let content = if is_empty(entry) {
+            Content::None
+        } else {
+            Content::Layer { layer: Arc::clone(layer), path: entry.path.clone() }
         };
         Self { entry: entry.clone(), content }
     }
+}
+
+/// Whether there are no bytes to read: no file, or an empty one.
+fn is_empty(entry: &Entry) -> bool {
+    !matches!(entry.kind, Kind::File { size: 1.., .. })
 }
 
 /// The readers of all the layers that entries come from.
@@ -228,7 +232,7 @@ impl<'a> Sources<'a> {
         }
         let mut orders: HashMap<*const LayerHandle, (&LayerHandle, Vec<LayerPath>)> = HashMap::new();
         for item in entries {
-            if let Content::Layer { layer, path } = &item.content {
+            if let (Content::Layer { layer, path }, false) = (&item.content, is_empty(&item.entry)) {
                 let order = orders.entry(Arc::as_ptr(layer)).or_insert((layer, Vec::new()));
                 order.1.push(path.clone());
             }
@@ -242,11 +246,11 @@ impl<'a> Sources<'a> {
 
     fn open<'s>(&'s mut self, item: &'s PackEntry) -> Result<Box<dyn Read + 's>, PackError> {
         let path = || item.entry.path.display();
+        if is_empty(&item.entry) {
+            return Ok(Box::new(io::empty()));
+        }
         Ok(match &item.content {
-            Content::None => match item.entry.kind {
-                Kind::File { size: 1.., .. } => return Err(PackError::Missing { path: path() }),
-                _ => Box::new(io::empty()),
-            },
+            Content::None => return Err(PackError::Missing { path: path() }),
             Content::Bytes(bytes) => Box::new(bytes.as_ref()),
             Content::File { root, path: file } => {
                 Box::new(root.open_file(file).map_err(|source| PackError::Open { path: path(), source })?)

@@ -5,7 +5,7 @@
 //! only its children give away (*implicit*) exists, with mode 0755 and owner 0:0 unless a lower layer knows better.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -228,7 +228,9 @@ struct Child<'a> {
     found: Option<Found<'a>>,
     /// The entry shown is a directory's own, not implied.
     described: bool,
-    /// Lower layers no longer count.
+    /// An opaque mark: what lower layers have inside no longer counts, though they may still describe the directory.
+    opaque: bool,
+    /// Lower layers no longer count at all.
     sealed: bool,
     /// The layers that may have something inside, uppermost first.
     layers: Vec<usize>,
@@ -255,8 +257,10 @@ impl<'a> Child<'a> {
             None if self.found.is_none() => self.found = implied_at(Some(number), &path()),
             _ => {}
         }
-        self.layers.push(number);
-        self.sealed = index.opaque.binary_search(&path()).is_ok();
+        if !self.opaque {
+            self.layers.push(number);
+            self.opaque = index.opaque.binary_search(&path()).is_ok();
+        }
     }
 }
 
@@ -335,13 +339,4 @@ fn direct_children<'a>(index: &'a Index, dir: &LayerPath) -> Vec<(&'a [u8], Opti
         names.push((rest.split(|b| *b == b'/').next().unwrap_or(rest), None));
     }
     names
-}
-
-/// Which layers' files a selection needs, in the order given.
-pub fn by_layer<'a>(found: impl IntoIterator<Item = &'a Found<'a>>) -> HashMap<usize, Vec<LayerPath>> {
-    let mut layers: HashMap<usize, Vec<LayerPath>> = HashMap::new();
-    for found in found {
-        layers.entry(found.layer).or_default().push(found.entry.path.clone());
-    }
-    layers
 }

@@ -65,16 +65,17 @@ fn stored(input: &[u8]) -> Vec<u8> {
 /// Whether trying is a waste: the bytes are spread evenly, and samples do not shrink. Archives inside of layers (wheels,
 /// jars, images) are like that, and deflate is at its slowest on them.
 fn incompressible(input: &[u8]) -> io::Result<bool> {
-    const SAMPLE: usize = 16 << 10;
-    if input.len() < 4 * SAMPLE || !evenly_spread(input) {
+    // Larger than the window, so that repetition shows as it will in the whole.
+    const SAMPLE: usize = 2 * WINDOW;
+    if input.len() < 2 * SAMPLE || !evenly_spread(input) {
         return Ok(false);
     }
+    let ends = [&input[..SAMPLE], &input[input.len() - SAMPLE..]];
     let mut shrunk = 0;
-    for at in 0..4 {
-        let start = (input.len() - SAMPLE) / 3 * at;
-        shrunk += deflate(&[], &input[start..start + SAMPLE], 1)?.len();
+    for sample in ends {
+        shrunk += deflate(&[], sample, 1)?.len();
     }
-    Ok(shrunk > 4 * SAMPLE / 100 * 99)
+    Ok(shrunk > 2 * SAMPLE / 100 * 99)
 }
 
 /// The chance that two bytes picked at random are equal is near 1/256. Whole numbers only, so that every machine agrees.

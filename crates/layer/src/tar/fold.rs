@@ -46,7 +46,10 @@ impl Fold {
     /// is a file, it comes last, and [`Fold::filled`] is to be called when its bytes are known.
     pub(crate) fn admit(&mut self, mut member: Member) -> Result<Vec<Member>, TarError> {
         let mut ops = Vec::new();
-        member.path = self.locate(member.path, &mut ops)?;
+        member.path = match member.body {
+            Body::Opaque => self.directory_at(&member.path, &member.path, &mut ops)?,
+            _ => self.locate(member.path, &mut ops)?,
+        };
         match &member.body {
             Body::Whiteout => self.whiteout(member, &mut ops),
             Body::Opaque => self.make_opaque(member.path, &mut ops),
@@ -101,15 +104,28 @@ impl Fold {
         }
     }
 
-    /// The place that a name means: symbolic links of the archive on the way to its last component are followed inside the
-    /// root, a whiteout on the way becomes an opaque directory.
+    /// The place that a name means; what its last component may stand for is left alone.
     fn locate(&mut self, path: LayerPath, ops: &mut Vec<Member>) -> Result<LayerPath, TarError> {
         let Some(parent) = path.parent() else { return Ok(path) };
         if self.parent.as_ref() == Some(&parent) {
             return Ok(path);
         }
+        let real = self.directory_at(&parent, &path, ops)?;
+        let located = real.join(path.name());
+        self.parent = Some(real);
+        Ok(located)
+    }
+
+    /// The directory that `path` means: symbolic links of the archive are followed inside the root, a whiteout becomes an
+    /// opaque directory.
+    fn directory_at(
+        &mut self,
+        path: &LayerPath,
+        wanted_for: &LayerPath,
+        ops: &mut Vec<Member>,
+    ) -> Result<LayerPath, TarError> {
         let mut real = LayerPath::root();
-        let mut todo: Vec<Vec<u8>> = parent.components().map(<[u8]>::to_vec).collect();
+        let mut todo: Vec<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
         todo.reverse();
         let mut hops = 0;
         while let Some(name) = todo.pop() {
@@ -129,7 +145,7 @@ impl Fold {
                     Body::Symlink { target } => {
                         hops += 1;
                         if hops > HOPS {
-                            return Err(TarError::Loop { path: path.display() });
+                            return Err(TarError::Loop { path: wanted_for.display() });
                         }
                         if target.starts_with(b"/") {
                             real = LayerPath::root();
@@ -138,15 +154,13 @@ impl Fold {
                         todo.extend(parts.filter(|p| !p.is_empty() && *p != b".").map(<[u8]>::to_vec));
                     }
                     _ => {
-                        let (path, ancestor) = (path.display(), next.display());
+                        let (path, ancestor) = (wanted_for.display(), next.display());
                         return Err(TarError::NotADirectory { path, ancestor });
                     }
                 },
             }
         }
-        let located = real.join(path.name());
-        self.parent = Some(real);
-        Ok(located)
+        Ok(real)
     }
 
     fn whiteout(&mut self, member: Member, ops: &mut Vec<Member>) {

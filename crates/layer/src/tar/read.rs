@@ -56,6 +56,12 @@ struct Extensions {
     link: Option<Vec<u8>>,
 }
 
+impl Extensions {
+    fn is_empty(&self) -> bool {
+        self.pax.is_none() && self.name.is_none() && self.link.is_none()
+    }
+}
+
 impl<R: Read> Members<R> {
     pub(crate) fn new(input: R) -> Self {
         Self { input, position: 0, left: 0, padding: 0, pieces: Vec::new(), piece: 0, at: 0, size: 0 }
@@ -67,7 +73,13 @@ impl<R: Read> Members<R> {
         let mut extensions = Extensions::default();
         loop {
             let start = self.position;
-            let Some(block) = self.header_block()? else { return Ok(None) };
+            let Some(block) = self.header_block()? else {
+                return if extensions.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(TarError::Truncated { position: start })
+                };
+            };
             let header = Header::parse(&block, start)?;
             match header.flag {
                 b'x' | b'X' => extensions.pax = Some(Pax::parse(&self.extension(header.size)?, start)?),
