@@ -5,11 +5,15 @@ use std::os::unix::net::UnixStream;
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::helper::Part;
+use crate::helper::{self, Part};
 use crate::{probe, step, sys, userns};
 
 /// First line of `main`: if this process was started as a helper, plays its part and never returns.
+///
+/// A program that does not call it gets an error from everything here that needs a helper; so tests
+/// need a `main` of their own (`harness = false`).
 pub fn run_helper_if_asked() {
+    helper::prepare();
     let Some(part) = Part::of_this_process() else { return };
     let done = take_control().and_then(|control| match part {
         Part::Run => step::main(&control),

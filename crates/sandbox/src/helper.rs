@@ -6,9 +6,19 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// `argv[0]` of a helper; the name of its part is `argv[1]`.
 pub(crate) const NAME: &str = "kiln-sandbox-helper";
+
+/// Whether this program knows how to be a helper. One that does not would run its own `main` in the
+/// helper's place, which would start the next helper.
+static PREPARED: AtomicBool = AtomicBool::new(false);
+
+/// Says that this program's `main` began as it must.
+pub(crate) fn prepare() {
+    PREPARED.store(true, Ordering::Relaxed);
+}
 
 /// The parts that a helper can play.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +52,9 @@ impl Part {
     /// Starts a helper with an empty environment. The socket is its standard input, so that no
     /// descriptor has to be inherited by number, where other threads' children would get it too.
     pub(crate) fn start(self, output: fn() -> Stdio) -> io::Result<(Child, UnixStream)> {
+        if !PREPARED.load(Ordering::Relaxed) {
+            return Err(io::Error::other("main does not begin with run_helper_if_asked"));
+        }
         let (mine, theirs) = UnixStream::pair()?;
         let child = Command::new("/proc/self/exe")
             .arg0(NAME)
@@ -52,5 +65,16 @@ impl Part {
             .stderr(output())
             .spawn()?;
         Ok((child, mine))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unprepared_program_starts_no_helper() {
+        let error = Part::Probe.start(Stdio::null).err().map(|error| error.to_string());
+        assert_eq!(error.as_deref(), Some("main does not begin with run_helper_if_asked"));
     }
 }

@@ -14,7 +14,7 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen,
 };
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::beneath;
 use crate::error::Error;
@@ -32,28 +32,29 @@ struct Opened {
 /// `anchor` is a directory to mount on for a moment, where an old kernel knows no other way; nobody
 /// else may see this process's mounts.
 pub(crate) fn mount(lower: &[PathBuf], scratch: Option<&Scratch>, anchor: &Path) -> Result<OwnedFd, Error> {
-    allow_files(lower.len());
-    let opened = open(lower, scratch)?;
-    let failed =
-        |detail: String, error: io::Error| Error::Overlay { layers: lower.len(), detail, source: error };
-    match by_context(&opened) {
+    // One descriptor per layer; the program gets the limit as it was.
+    let limit = getrlimit(Resource::Nofile);
+    let layers = lower.len() as u64 + 64;
+    if limit.current.is_some_and(|current| current < layers) {
+        let current = Some(limit.maximum.map_or(layers, |maximum| layers.min(maximum)));
+        // Where it is refused, opening the layers says so.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
+    }
+    let mounted = open(lower, scratch).and_then(|opened| mount_opened(&opened, anchor));
+    let _ = setrlimit(Resource::Nofile, limit);
+    mounted
+}
+
+fn mount_opened(opened: &Opened, anchor: &Path) -> Result<OwnedFd, Error> {
+    let layers = opened.lower.len();
+    let failed = |detail: String, source: io::Error| Error::Overlay { layers, detail, source };
+    match by_context(opened) {
         Ok(mount) => Ok(mount),
         // Before 6.7 there is no `lowerdir+`.
         Err((detail, Errno::INVAL | Errno::NOSYS)) => {
-            by_options(&opened, anchor).map_err(|error| failed(detail, error))
+            by_options(opened, anchor).map_err(|error| failed(detail, error))
         }
         Err((detail, error)) => Err(failed(detail, error.into())),
-    }
-}
-
-/// Makes room for one descriptor per layer.
-fn allow_files(layers: usize) {
-    let mut limit = getrlimit(Resource::Nofile);
-    let needed = layers as u64 + 64;
-    if limit.current.is_some_and(|current| current < needed) {
-        limit.current = Some(limit.maximum.map_or(needed, |maximum| needed.min(maximum)));
-        // Where it is refused, opening the layers says so.
-        let _ = setrlimit(Resource::Nofile, limit);
     }
 }
 
@@ -117,4 +118,42 @@ fn by_options(opened: &Opened, anchor: &Path) -> io::Result<OwnedFd> {
     let copy = mount::bind(rustix::fs::CWD, anchor).map(|(mount, _)| mount);
     rustix::mount::unmount(anchor, UnmountFlags::DETACH)?;
     copy
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::mount::{MountPropagationFlags, mount_change};
+    use rustix::thread::UnshareFlags;
+
+    use super::*;
+
+    /// On a new kernel nothing else would use the old way. Every test runs on a thread of its own, so
+    /// the mount namespace ends with it.
+    #[test]
+    fn the_old_way_does_the_same() {
+        if let Err(error) = crate::sys::unshare(UnshareFlags::NEWNS) {
+            println!("skipped, it takes root: {error}");
+            return;
+        }
+        mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let names: Vec<_> = (0..150).map(|number| format!("lower{number}")).collect();
+        for name in names.iter().map(String::as_str).chain(["upper", "work", "anchor"]) {
+            fs_err::create_dir(path(name)).unwrap();
+            fs_err::write(path(name).join("from"), name).unwrap();
+        }
+        fs_err::remove_file(path("upper/from")).unwrap();
+        fs_err::remove_file(path("work/from")).unwrap();
+        let lower: Vec<_> = names.iter().map(|name| path(name)).collect();
+        let scratch = Scratch { upper: path("upper"), work: path("work") };
+        let mounted = by_options(&open(&lower, Some(&scratch)).unwrap(), &path("anchor")).unwrap();
+        let inside = PathBuf::from(name(&mounted));
+        assert_eq!(fs_err::read_to_string(inside.join("from")).unwrap(), "lower0");
+        fs_err::write(inside.join("new"), "x").unwrap();
+        assert_eq!(fs_err::read_to_string(path("upper/new")).unwrap(), "x");
+        assert!(path("anchor/from").exists() && !path("anchor/new").exists(), "nothing stays mounted there");
+        let merged = fs_err::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!merged.contains(directory.path().to_str().unwrap()));
+    }
 }

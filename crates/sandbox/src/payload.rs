@@ -141,8 +141,9 @@ fn limit_capabilities() -> io::Result<()> {
 fn identity(spec: &Spec) -> Result<(), Error> {
     let groups: Vec<_> = spec.groups.iter().copied().map(Gid::from_raw).collect();
     match rustix::thread::set_thread_groups(&groups) {
-        // With a single mapped id the kernel refuses setgroups to everyone.
-        Ok(()) | Err(Errno::PERM) => {}
+        Ok(()) => {}
+        // With a single mapped id the kernel refuses it to everyone.
+        Err(Errno::PERM) if groups_are_denied() => {}
         Err(Errno::INVAL) => return Err(unmapped_group(spec)),
         Err(error) => return Err(failed(Action::Identity)(error)),
     }
@@ -151,6 +152,11 @@ fn identity(spec: &Spec) -> Result<(), Error> {
         .map_err(|error| id_error(error, IdKind::Group, spec.gid))?;
     let uid = Uid::from_raw(spec.uid);
     rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(|error| id_error(error, IdKind::User, spec.uid))
+}
+
+/// user_namespaces(7): what an ordinary user had to say to map its group.
+fn groups_are_denied() -> bool {
+    fs_err::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny")
 }
 
 fn id_error(error: Errno, kind: IdKind, id: u32) -> Error {

@@ -24,7 +24,7 @@ pub struct Spec {
     /// Group id inside the sandbox.
     pub gid: u32,
     /// Supplementary groups, complete. On [`Rung::SingleId`](crate::Rung::SingleId) the kernel
-    /// lets nobody set them, and they are left out.
+    /// lets nobody set groups: these are left out, and the caller's own remain, as `nogroup`.
     pub groups: Vec<u32>,
     /// Host name in the sandbox's own UTS namespace.
     pub hostname: String,

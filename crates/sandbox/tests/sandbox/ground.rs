@@ -234,4 +234,7 @@ pub(crate) fn act_as_asked() {
     if let Ok(place) = std::env::var("KILN_TEST_ORPHAN") {
         crate::lifecycle::be_killed(Path::new(&place));
     }
+    if std::env::var_os("KILN_TEST_SIGNALS").is_some() {
+        crate::lifecycle::be_interrupted();
+    }
 }

@@ -3,9 +3,10 @@
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio as ProcessStdio};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use kiln_sandbox::{Error, Exit, Rung, Stdio, spawn};
+use kiln_sandbox::{Error, Exit, Rung, Stdio, StopSignal, install_signal_flag, spawn, termination_requested};
 
 use crate::Case;
 use crate::ground::{Ground, set_mode};
@@ -24,6 +25,7 @@ pub(crate) const CASES: &[Case] = &[
     ("lifecycle::callers_death_kills", callers_death_kills),
     ("lifecycle::many_at_once", many_at_once),
     ("lifecycle::much_output", much_output),
+    ("lifecycle::termination_flag", termination_flag),
 ];
 
 fn exit_codes(ground: &Ground) {
@@ -170,4 +172,35 @@ fn many_at_once(ground: &Ground) {
 fn much_output(ground: &Ground) {
     let outcome = ground.sh("seq 100000; seq 100000 >&2").try_run().unwrap();
     assert_eq!((outcome.stdout.len(), outcome.stderr.len()), (588_895, 588_895));
+}
+
+fn termination_flag(_: &Ground) {
+    let mut program = Command::new(std::env::current_exe().unwrap())
+        .env("KILN_TEST_SIGNALS", "1")
+        .stdout(ProcessStdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = program.stdout.take().unwrap();
+    let pid = rustix::process::Pid::from_child(&program);
+    for expected in [b"false\n".as_slice(), b"true\n"] {
+        let mut line = vec![0; expected.len()];
+        stdout.read_exact(&mut line).unwrap();
+        assert_eq!(line, expected);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    }
+    let status = program.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(2), "the second one ends it");
+}
+
+/// What [`termination_flag`] sends signals to.
+pub(crate) fn be_interrupted() -> ! {
+    install_signal_flag(&StopSignal::ALL).unwrap();
+    println!("{}", termination_requested().load(Ordering::SeqCst));
+    while !termination_requested().load(Ordering::SeqCst) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    println!("true");
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+    }
 }
