@@ -4,9 +4,9 @@
 //! | status | meaning |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | the build failed: a step, a missing file, a full disk, a check that found something |
+//! | 1 | the build failed: a step, a missing file, a check that found something |
 //! | 2 | wrong usage, or a wrong Dockerfile |
-//! | 3 | this machine cannot do it: no namespaces, no Docker to load into |
+//! | 3 | this machine cannot do it: no namespaces, no disk, no permission |
 //! | 4 | a registry |
 //! | 70 | a bug in kiln |
 //! | 130 | Ctrl-C |
@@ -242,7 +242,7 @@ impl CliError {
             Self::Findings { .. } | Self::Verify(_) | Self::Damaged { .. } | Self::BrokenPipe => (status::FAILED, None),
             Self::UnknownImage { nearest, .. } => {
                 let nearest = nearest.as_ref().map(|n| format!("did you mean {n}?"));
-                (status::FAILED, nearest.or_else(|| say("`kiln images` lists what it has")))
+                (status::USAGE, nearest.or_else(|| say("`kiln images` lists what it has")))
             }
             Self::Store(error) => judge_store(error),
             Self::Export { source, .. } => judge_export(source),
@@ -320,14 +320,14 @@ fn judge_build(kind: &BuildErrorKind) -> (u8, Option<String>) {
         BuildErrorKind::Unsupported { .. } => (status::USAGE, None),
         BuildErrorKind::NotAllowed { flag, .. } => (status::USAGE, Some(format!("allow it with {flag}"))),
         BuildErrorKind::Store { .. } => {
-            (status::FAILED, say("`kiln prune --all` clears the build cache; named images stay"))
+            (status::HOST, say("`kiln prune --all` clears the build cache; named images stay"))
         }
         BuildErrorKind::Content(error) => judge_store(error),
         BuildErrorKind::Tar(_)
         | BuildErrorKind::Pack(_)
         | BuildErrorKind::Unpack(_)
         | BuildErrorKind::Diff(_)
-        | BuildErrorKind::View(_) => (status::FAILED, full_hint(kind)),
+        | BuildErrorKind::View(_) => judge_causes(kind),
         BuildErrorKind::Io(error) => judge_io(error),
         BuildErrorKind::Interrupted => (status::INTERRUPTED, None),
         _ => (status::BUG, say("this is a bug in kiln; please report it")),
@@ -417,16 +417,16 @@ fn judge_sandbox(error: &kiln_sandbox::Error) -> (u8, Option<String>) {
     }
 }
 
-/// The hint of an I/O error anywhere among the causes.
-fn full_hint(error: &dyn std::error::Error) -> Option<String> {
+/// An I/O error anywhere among the causes makes it the machine's fault.
+fn judge_causes(error: &(dyn std::error::Error + 'static)) -> (u8, Option<String>) {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<io::Error>() {
-            return judge_io(error).1;
+            return judge_io(error);
         }
         next = error.source();
     }
-    None
+    (status::FAILED, None)
 }
 
 fn judge_io(error: &io::Error) -> (u8, Option<String>) {
@@ -437,7 +437,7 @@ fn judge_io(error: &io::Error) -> (u8, Option<String>) {
         io::ErrorKind::ReadOnlyFilesystem => say("choose another place for the store with --root DIR"),
         _ => None,
     };
-    (status::FAILED, hint)
+    (status::HOST, hint)
 }
 
 #[cfg(test)]
@@ -456,10 +456,10 @@ mod tests {
             (BuildErrorKind::Exit { command: "x".into(), code: 3, log: "l".into() }, status::FAILED),
             (BuildErrorKind::NoSandbox { reason: "r".into() }, status::HOST),
             (source(SourceErrorKind::NotFound), status::REGISTRY),
-            (source(SourceErrorKind::Io(io(io::ErrorKind::StorageFull))), status::FAILED),
+            (source(SourceErrorKind::Io(io(io::ErrorKind::StorageFull))), status::HOST),
             (BuildErrorKind::Interrupted, status::INTERRUPTED),
             (BuildErrorKind::Cancelled, status::BUG),
-            (BuildErrorKind::Io(io(io::ErrorKind::PermissionDenied)), status::FAILED),
+            (BuildErrorKind::Io(io(io::ErrorKind::PermissionDenied)), status::HOST),
         ];
         for (kind, want) in cases {
             let error = CliError::from(BuildError::from(kind));
