@@ -4,11 +4,13 @@ mod cache;
 mod etc;
 mod mounts;
 mod process;
+mod ssh;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use kiln_layer::diff::diff_upper;
+use kiln_layer::index::Index;
 use kiln_layer::path::LayerPath;
 use kiln_layer::view::View;
 use kiln_oci::digest::Digest;
@@ -159,9 +161,11 @@ impl Execution<'_> {
     }
 }
 
-/// The trees of all layers, topmost first.
+/// The trees of all layers, topmost first, as overlayfs takes them: layers that change nothing are left out, and of one that
+/// occurs twice (the same COPY again) only the upper place counts, since it repeats everything that the lower one does.
 fn trees(work: &Work<'_>, rootfs: &Rootfs) -> Result<Vec<std::path::PathBuf>, BuildErrorKind> {
     let mut trees = Vec::with_capacity(rootfs.layers.len());
+    let nothing = Index::default().content_id();
     let view = if rootfs.layers.iter().all(|l| work.store.tree_path(&l.id).exists()) {
         View::default()
     } else {
@@ -169,7 +173,11 @@ fn trees(work: &Work<'_>, rootfs: &Rootfs) -> Result<Vec<std::path::PathBuf>, Bu
     };
     for (i, layer) in rootfs.layers.iter().enumerate() {
         let below = View::new(view.layers().iter().take(i).cloned().collect());
-        trees.push(forms::ensure_tree(work.store, layer, &below)?);
+        let tree = forms::ensure_tree(work.store, layer, &below)?;
+        if layer.content != nothing {
+            trees.retain(|earlier| *earlier != tree);
+            trees.push(tree);
+        }
     }
     trees.reverse();
     Ok(trees)

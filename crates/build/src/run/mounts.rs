@@ -7,6 +7,7 @@ use kiln_layer::index::Mtime;
 use kiln_layer::pack::{Content, PackEntry, write_tree};
 use kiln_layer::path::LayerPath;
 use kiln_layer::tree::Root;
+use kiln_layer::unpack::Owners;
 use kiln_layer::view::View;
 use kiln_plan::model::{Origin, RunMount, RunMountKind, RunOp};
 use kiln_sandbox::{Mount, MountKind, Scratch as MountScratch};
@@ -18,6 +19,7 @@ use crate::error::BuildErrorKind;
 use crate::key::KeyParts;
 use crate::request::SecretSource;
 use crate::run::cache::{self, CacheDir};
+use crate::run::ssh::Forward;
 use crate::work::Work;
 
 const NO_FILTER: Filter<'static> = Filter { parents: false, excludes: &[] };
@@ -73,6 +75,7 @@ pub(crate) struct Mounts {
     /// Variables that mounts bring (secrets, the agent's socket).
     pub(crate) env: Vec<(String, String)>,
     caches: Vec<CacheDir>,
+    agents: Vec<Forward>,
 }
 
 impl Mounts {
@@ -91,8 +94,9 @@ impl Mounts {
         Ok(mounts)
     }
 
-    /// The command is over: caches are free for others.
+    /// The command is over: agents are not forwarded any more, caches are free for others.
     pub(crate) fn finish(self) -> Result<(), BuildErrorKind> {
+        drop(self.agents);
         drop(self.caches);
         Ok(())
     }
@@ -178,7 +182,7 @@ impl Preparing<'_> {
                 self.seed(&opened, &found, &unfinished)?;
             }
             fs_err::set_permissions(&unfinished, PermissionsExt::from_mode(*mode))?;
-            if (*uid, *gid) != (0, 0) && self.work.store.owners() == kiln_layer::unpack::Owners::Keep {
+            if (*uid, *gid) != (0, 0) && self.work.store.owners() == Owners::Keep {
                 std::os::unix::fs::chown(&unfinished, Some(*uid), Some(*gid))?;
             }
             cache::install(&unfinished, &cache)?;
@@ -239,7 +243,7 @@ impl Preparing<'_> {
     }
 
     fn ssh(&self, to: &mut Mounts) -> Result<(), BuildErrorKind> {
-        let RunMountKind::Ssh { id, required, .. } = &self.mount.kind else { return Ok(()) };
+        let RunMountKind::Ssh { id, required, mode, uid, gid } = &self.mount.kind else { return Ok(()) };
         let Some(socket) = self.work.request.ssh.get(id) else {
             if *required {
                 return Err(BuildErrorKind::Secret {
@@ -249,7 +253,10 @@ impl Preparing<'_> {
             }
             return Ok(());
         };
-        self.push(to, MountKind::Socket { source: socket.clone() });
+        let owner = (self.work.store.owners() == Owners::Keep).then_some((*uid, *gid));
+        let forward = Forward::start(socket, &self.directory("ssh")?.join("agent"), (*mode, owner))?;
+        self.push(to, MountKind::Socket { source: forward.path().to_owned() });
+        to.agents.push(forward);
         to.env.push(("SSH_AUTH_SOCK".to_owned(), self.mount.target.clone()));
         Ok(())
     }

@@ -1,0 +1,83 @@
+//! An ssh agent's socket for a step: a socket of our own with the mode and owner that the mount asks for, forwarding to the host's.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+/// Forwards connections until it is dropped.
+pub(crate) struct Forward {
+    path: PathBuf,
+    over: Arc<AtomicBool>,
+    listening: Option<JoinHandle<()>>,
+}
+
+impl Forward {
+    /// Listens at `path` for connections to the agent at `agent`.
+    pub(crate) fn start(agent: &Path, path: &Path, (mode, owner): (u32, Option<(u32, u32)>)) -> io::Result<Self> {
+        // An agent that is not there is noticed now, with its path, and not as a refused connection inside the step.
+        UnixStream::connect(agent)
+            .map_err(|e| io::Error::new(e.kind(), format!("cannot reach the ssh agent at {}: {e}", agent.display())))?;
+        let listener = bind(path)?;
+        fs_err::set_permissions(path, PermissionsExt::from_mode(mode))?;
+        if let Some((uid, gid)) = owner.filter(|owner| *owner != (0, 0)) {
+            std::os::unix::fs::chown(path, Some(uid), Some(gid))?;
+        }
+        let over = Arc::new(AtomicBool::new(false));
+        let (agent, stop) = (agent.to_owned(), over.clone());
+        let listening = std::thread::spawn(move || {
+            for client in listener.incoming() {
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                let Ok(client) = client else { continue };
+                let Ok(agent) = UnixStream::connect(&agent) else { continue };
+                std::thread::spawn(move || exchange(&client, &agent));
+            }
+        });
+        Ok(Self { path: path.to_owned(), over, listening: Some(listening) })
+    }
+
+    /// Where it listens.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// A socket's address holds 107 bytes; a longer path is reached through a handle of its directory.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    use std::os::fd::AsRawFd;
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let dir = fs_err::File::open(parent)?;
+    UnixListener::bind(Path::new("/proc/self/fd").join(dir.file().as_raw_fd().to_string()).join(name))
+        .map_err(|e| io::Error::new(e.kind(), format!("cannot listen at {}: {e}", path.display())))
+}
+
+/// Copies both ways until both have said all.
+fn exchange(client: &UnixStream, agent: &UnixStream) {
+    let copy = |mut from: &UnixStream, mut to: &UnixStream| {
+        let _ = io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Write);
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| copy(client, agent));
+        copy(agent, client);
+    });
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        // Wakes the listener, which then sees that it is over.
+        let woken = UnixStream::connect(&self.path).is_ok();
+        if let Some(listening) = self.listening.take().filter(|_| woken) {
+            let _ = listening.join();
+        }
+    }
+}
