@@ -17,7 +17,9 @@ const ROUNDS: usize = 200;
 fn main() {
     kiln_sandbox::run_helper_if_asked();
     let directory = tempfile::tempdir().unwrap();
+    let begin = Instant::now();
     let found = kiln_sandbox::probe(directory.path()).rung;
+    println!("{found} probe: {:?}", begin.elapsed());
     if kiln_sandbox::inside_user_namespace().is_none() && found != Rung::Root {
         panic!("{}", kiln_sandbox::enter_user_namespace(found).unwrap_err());
     }

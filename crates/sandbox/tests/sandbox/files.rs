@@ -76,6 +76,7 @@ fn nothing_leaks(ground: &Ground) {
         .mount("/a/b/c", MountKind::Tmpfs { size: None, mode: 0o755 });
     step.output();
     assert_eq!(step.changes(), [""; 0]);
+    fs_err::remove_dir(&step.spec.stubs).expect("it is still empty and nothing is mounted on it");
 }
 
 fn nothing_leaks_from_bare(ground: &Ground) {
