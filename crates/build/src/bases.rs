@@ -31,6 +31,9 @@ impl Base {
     }
 }
 
+/// An image and where its layers are to be had.
+type Found = (Arc<dyn ImageSource>, ResolvedImage);
+
 /// All bases of a build.
 pub(crate) struct Bases<'a> {
     puller: Puller<'a>,
@@ -59,7 +62,7 @@ impl<'a> Bases<'a> {
             return Ok(base.clone());
         }
         let (source, image) = match &key.origin {
-            ImageOrigin::Registry(name) => self.from_registry(name, &key.platform)?,
+            ImageOrigin::Registry(name) => self.look_up(name, &key.platform)?,
             ImageOrigin::Layout(spec) => from_layout(spec, &key.platform)?,
         };
         let wrong = !key.platform.accepts(&image.config.platform());
@@ -88,12 +91,8 @@ impl<'a> Bases<'a> {
         Ok(rootfs)
     }
 
-    fn from_registry(
-        &self,
-        name: &str,
-        platform: &Platform,
-    ) -> Result<(Arc<dyn ImageSource>, ResolvedImage), BuildErrorKind> {
-        let failed = |source| BuildErrorKind::Base { image: name.to_owned(), source };
+    fn look_up(&self, name: &str, platform: &Platform) -> Result<Found, BuildErrorKind> {
+        let failed = |source| BuildErrorKind::Base { image: name.to_owned(), source: Box::new(source) };
         let reference: Reference = name.parse().map_err(|e| {
             let kind =
                 SourceErrorKind::Malformed { what: "the image name".to_owned(), detail: format!("{e}") };
@@ -106,7 +105,7 @@ impl<'a> Bases<'a> {
         {
             return Ok((self.images.clone(), image));
         }
-        if let Some(found) = self.from_store(&reference, platform)? {
+        if let Some(found) = self.in_store(&reference, platform)? {
             return Ok(found);
         }
         let task_name = format!("resolve {}", reference.familiar());
@@ -134,11 +133,7 @@ impl<'a> Bases<'a> {
     }
 
     /// An image of this name that kiln built or was given before, unless the registry has to be asked.
-    fn from_store(
-        &self,
-        reference: &Reference,
-        platform: &Platform,
-    ) -> Result<Option<(Arc<dyn ImageSource>, ResolvedImage)>, BuildErrorKind> {
+    fn in_store(&self, reference: &Reference, platform: &Platform) -> Result<Option<Found>, BuildErrorKind> {
         if self.ask_registry {
             return Ok(None);
         }
@@ -148,7 +143,9 @@ impl<'a> Bases<'a> {
             Err(SourceError {
                 kind: SourceErrorKind::NotFound | SourceErrorKind::NoPlatform { .. }, ..
             }) => Ok(None),
-            Err(source) => Err(BuildErrorKind::Base { image: reference.familiar(), source }),
+            Err(source) => {
+                Err(BuildErrorKind::Base { image: reference.familiar(), source: Box::new(source) })
+            }
         }
     }
 
@@ -200,16 +197,13 @@ impl<'a> Bases<'a> {
     }
 }
 
-fn from_layout(
-    spec: &str,
-    platform: &Platform,
-) -> Result<(Arc<dyn ImageSource>, ResolvedImage), BuildErrorKind> {
+fn from_layout(spec: &str, platform: &Platform) -> Result<Found, BuildErrorKind> {
     let name = format!("oci-layout://{spec}");
     let source = LayoutSource::parse(spec)?;
     // A layout given by its path answers for any reference.
     let reference =
         Reference { registry: "layout".to_owned(), repository: "image".to_owned(), tag: None, digest: None };
-    let failed = |source| BuildErrorKind::Base { image: name.clone(), source };
+    let failed = |source| BuildErrorKind::Base { image: name.clone(), source: Box::new(source) };
     let image = source.resolve(&reference, platform).map_err(failed)?;
     Ok((Arc::new(source), image))
 }

@@ -139,7 +139,13 @@ impl Engine {
             }
         }
         for path in files(&root.join("layer"))? {
-            let id = path.file_name().and_then(|n| n.to_str()).unwrap_or_default().split('.').next().unwrap_or_default();
+            let id = path
+                .file_name()
+                .and_then(|n| n.to_str())
+                .unwrap_or_default()
+                .split('.')
+                .next()
+                .unwrap_or_default();
             if keep.layers.contains(id) && path.extension().is_some_and(|e| e == "json") {
                 let text = fs_err::read_to_string(&path)?;
                 keep.blobs.extend(digests_in(&text));

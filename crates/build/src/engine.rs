@@ -122,7 +122,8 @@ impl Engine {
             reporter.notice(None, format!("{}:{line}: {}", request.dockerfile_name, warning.message));
         }
         if !plan.unused_args.is_empty() {
-            reporter.notice(None, format!("build arguments that no ARG takes: {}", plan.unused_args.join(", ")));
+            reporter
+                .notice(None, format!("build arguments that no ARG takes: {}", plan.unused_args.join(", ")));
         }
         let work = Work {
             store: &self.store,
@@ -167,7 +168,12 @@ impl Engine {
             Some(_) => Some(work.now()),
             None => Some(result.created.clone().or(last).unwrap_or_else(|| work.now())),
         };
-        Built { platform: config.platform(), config, source_date_epoch: work.epoch, rootfs: result.rootfs.clone() }
+        Built {
+            platform: config.platform(),
+            config,
+            source_date_epoch: work.epoch,
+            rootfs: result.rootfs.clone(),
+        }
     }
 }
 
@@ -176,7 +182,9 @@ fn epoch_of(request: &Request, plan: &Plan) -> Result<Option<i64>, BuildErrorKin
     if request.source_date_epoch.is_some() {
         return Ok(request.source_date_epoch);
     }
-    let Some(text) = plan.source_date_epoch.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
+    let Some(text) = plan.source_date_epoch.as_deref().filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
     match text.parse() {
         Ok(epoch) => Ok(Some(epoch)),
         Err(_) => Err(BuildErrorKind::Unsupported { what: format!("SOURCE_DATE_EPOCH={text}"), yet: true }),

@@ -80,7 +80,7 @@ pub enum BuildErrorKind {
         image: String,
         /// Why.
         #[source]
-        source: SourceError,
+        source: Box<SourceError>,
     },
     /// A COPY source is not there.
     #[error("{pattern:?} is not in {whence}")]

@@ -18,10 +18,15 @@ pub(crate) struct Forward {
 
 impl Forward {
     /// Listens at `path` for connections to the agent at `agent`.
-    pub(crate) fn start(agent: &Path, path: &Path, (mode, owner): (u32, Option<(u32, u32)>)) -> io::Result<Self> {
+    pub(crate) fn start(
+        agent: &Path,
+        path: &Path,
+        (mode, owner): (u32, Option<(u32, u32)>),
+    ) -> io::Result<Self> {
         // An agent that is not there is noticed now, with its path, and not as a refused connection inside the step.
-        UnixStream::connect(agent)
-            .map_err(|e| io::Error::new(e.kind(), format!("cannot reach the ssh agent at {}: {e}", agent.display())))?;
+        UnixStream::connect(agent).map_err(|e| {
+            io::Error::new(e.kind(), format!("cannot reach the ssh agent at {}: {e}", agent.display()))
+        })?;
         let listener = bind(path)?;
         fs_err::set_permissions(path, PermissionsExt::from_mode(mode))?;
         if let Some((uid, gid)) = owner.filter(|owner| *owner != (0, 0)) {
