@@ -13,6 +13,7 @@ pub(crate) const CASES: &[Case] = &[
     ("privileges::user_output", user_output),
     ("privileges::unmapped", unmapped),
     ("privileges::set_uid_programs_work", set_uid_programs_work),
+    ("privileges::file_capabilities_work", file_capabilities_work),
     ("privileges::insecure", insecure),
     ("privileges::ulimits", ulimits),
     ("privileges::filter", filter),
@@ -112,6 +113,29 @@ fn set_uid_programs_work(ground: &Ground) {
         step = step.mount(libraries, kind);
     }
     assert_eq!(step.output(), "0\n");
+}
+
+fn file_capabilities_work(ground: &Ground) {
+    if ground.rung == Rung::SingleId {
+        return;
+    }
+    // capabilities(7), version 2: effective, CAP_NET_RAW permitted; then CAP_SYS_ADMIN, which is out of bounds.
+    for (bit, expected) in [(13, Some("0000000000002000\n")), (21, None)] {
+        let layer = ground.directory(&format!("capable{bit}"));
+        fs_err::copy("/bin/busybox", layer.join("busybox")).unwrap();
+        let words = [0x0200_0001_u32, 1 << bit, 0, 0, 0];
+        let value: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(layer.join("busybox"), "security.capability", &value, flags).unwrap();
+        let mut lower = ground.base();
+        lower.insert(0, layer);
+        let script = "/busybox grep CapEff /proc/self/status | cut -f2";
+        let step = as_user(ground.step_over(lower, &["sh", "-c", script]), 1001, 1001, &[]);
+        match expected {
+            Some(expected) => assert_eq!(step.output(), expected),
+            None => assert!(step.try_run().unwrap().stderr.contains("Operation not permitted")),
+        }
+    }
 }
 
 fn insecure(ground: &Ground) {
