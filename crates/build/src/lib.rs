@@ -1,4 +1,5 @@
 //! Executes a plan: keys, cache, scheduling, contexts, events.
+pub mod archive_context;
 mod bases;
 pub mod collect;
 mod contexts;

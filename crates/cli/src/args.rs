@@ -109,7 +109,7 @@ pub(crate) struct PushArgs {
 /// `kiln prune`
 #[derive(Args, Debug)]
 pub(crate) struct PruneArgs {
-    /// Remove images without a name, and the whole build cache, too
+    /// Remove the whole build cache, too; images with a name stay
     #[arg(short, long)]
     pub(crate) all: bool,
     /// Keep what was used within this time, such as 24h or 7d

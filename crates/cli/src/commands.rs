@@ -74,10 +74,15 @@ pub(crate) fn run(cli: &Cli, environment: &Environment) -> Result<(), Failed> {
 impl Setting<'_> {
     /// The registry client. Making it costs nothing: no file is read and nobody asked before the first request.
     pub(crate) fn client(&self, insecure: &[String]) -> Client {
+        Client::new(self.network(insecure))
+    }
+
+    /// How the network is used.
+    pub(crate) fn network(&self, insecure: &[String]) -> Options {
         let environment = self.environment;
         let either = |upper: &str, lower: &str| environment.get(lower).or_else(|| environment.get(upper)).map(str::to_owned);
         let home = environment.get("HOME").map(PathBuf::from);
-        Client::new(Options {
+        Options {
             credential_files: default_credential_files(|name| environment.raw(name).cloned()),
             insecure: insecure.to_vec(),
             ca_files: environment.get("SSL_CERT_FILE").map(PathBuf::from).into_iter().collect(),
@@ -92,7 +97,7 @@ impl Setting<'_> {
                 no_proxy: either("NO_PROXY", "no_proxy").unwrap_or_default(),
             },
             ..Options::default()
-        })
+        }
     }
 
     /// The engine over the store.

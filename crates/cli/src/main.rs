@@ -14,6 +14,7 @@ mod commands;
 mod environment;
 mod errors;
 mod excerpt;
+mod fetch;
 mod output;
 mod render;
 mod request;

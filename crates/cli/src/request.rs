@@ -5,11 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use kiln_build::archive_context::unpack_context;
 use kiln_build::request::{
     Compression, Context, LayerForm, NamedContext, Network, Request, RunSettings, SecretSource,
 };
 use kiln_oci::platform::Platform;
 use kiln_oci::reference::Reference;
+use tempfile::TempDir;
 
 use crate::args::build::BuildArgs;
 use crate::args::output::{Algorithm, ImageSpec, Output};
@@ -24,6 +26,8 @@ pub(crate) struct Prepared {
     pub(crate) request: Request,
     /// For error messages.
     pub(crate) source: Dockerfile,
+    /// The context, if it had to be unpacked: gone with this value.
+    _unpacked: Option<TempDir>,
 }
 
 /// Looks everything up. The first thing that is wrong ends it; nothing is written (but see [`stdin::spool`]).
@@ -61,7 +65,7 @@ pub(crate) fn prepare(
         jobs: args.jobs.map_or_else(processors, std::num::NonZeroUsize::get),
         wanted: outputs.iter().find_map(Output::image).map(|spec| layer_form(spec, source_date_epoch)),
     };
-    Ok(Prepared { request, source })
+    Ok(Prepared { request, source, _unpacked: input.unpacked })
 }
 
 /// The form in which `spec` wants layers.
@@ -104,6 +108,7 @@ struct Input {
     text: String,
     path: Option<PathBuf>,
     context: Context,
+    unpacked: Option<TempDir>,
 }
 
 impl Input {
@@ -119,33 +124,53 @@ impl Input {
             let bytes = stdin::read_all(&mut stdin::spool()?)?;
             let name = "Dockerfile".to_owned();
             let text = to_text(&name, bytes)?;
-            return Ok(Self { name, text, path: None, context: Context::Directory(directory) });
+            return Ok(Self { name, text, path: None, context: Context::Directory(directory), unpacked: None });
         }
         let path = find_dockerfile(args.file.as_deref(), Path::new(&args.context))?;
         let name = display_name(&path);
-        let bytes = fs_err::read(&path)?;
-        let inside = fs_err::canonicalize(&path)?.strip_prefix(&directory).ok().map(Path::to_path_buf);
+        Self::of_directory(name, &path, directory)
+    }
+
+    fn of_directory(name: String, path: &Path, directory: PathBuf) -> Result<Self, CliError> {
+        let bytes = fs_err::read(path)?;
+        let inside = fs_err::canonicalize(path)?.strip_prefix(&directory).ok().map(Path::to_path_buf);
         // A Dockerfile elsewhere may still have its own ignore file beside it.
-        let path = inside.unwrap_or(std::path::absolute(&path)?);
+        let path = inside.unwrap_or(std::path::absolute(path)?);
         let text = to_text(&name, bytes)?;
-        Ok(Self { name, text, path: Some(path), context: Context::Directory(directory) })
+        Ok(Self { name, text, path: Some(path), context: Context::Directory(directory), unpacked: None })
     }
 
     fn of_stdin(args: &BuildArgs) -> Result<Self, CliError> {
         if args.file.as_deref() == Some("-") {
             return Err(CliError::usage("--file", "standard input is the build context already"));
         }
-        let bytes = stdin::read_all(&mut stdin::spool()?)?;
-        if stdin::is_archive(&bytes) {
-            return Err(CliError::NotYet { what: "a tar archive as the build context".to_owned() });
+        let mut input = stdin::spool()?;
+        if stdin::is_archive(&stdin::head(&mut input)?) {
+            return Self::of_archive(args, input);
         }
+        let bytes = stdin::read_all(&mut input)?;
         if let Some(file) = &args.file {
             let problem = format!("{file} is looked for in the context, but that is a Dockerfile on standard input");
             return Err(CliError::usage("--file", problem));
         }
         let name = "Dockerfile".to_owned();
         let text = to_text(&name, bytes)?;
-        Ok(Self { name, text, path: None, context: Context::Empty })
+        Ok(Self { name, text, path: None, context: Context::Empty, unpacked: None })
+    }
+
+    /// A context in a tar archive; `-f` is a path in it.
+    fn of_archive(args: &BuildArgs, archive: std::fs::File) -> Result<Self, CliError> {
+        let folder = tempfile::Builder::new().prefix("kiln-context-").tempdir()?;
+        unpack_context(archive.try_clone()?, folder.path())?;
+        stdin::rewind(archive)?;
+        let root = fs_err::canonicalize(folder.path())?;
+        let file = args.file.as_deref().map(|file| root.join(file).display().to_string());
+        let path = find_dockerfile(file.as_deref(), &root)?;
+        if !fs_err::canonicalize(&path)?.starts_with(&root) {
+            return Err(CliError::usage("--file", "the Dockerfile leads out of the archive"));
+        }
+        let name = path.strip_prefix(&root).unwrap_or(&path).display().to_string();
+        Ok(Self { unpacked: Some(folder), ..Self::of_directory(name, &path, root)? })
     }
 }
 

@@ -25,6 +25,19 @@ pub(crate) fn read_all(file: &mut std::fs::File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The first bytes of a spooled input; its position is at the start again afterwards.
+pub(crate) fn head(file: &mut std::fs::File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(512).read_to_end(&mut bytes)?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(bytes)
+}
+
+/// Goes back to the start, for whoever reads standard input next.
+pub(crate) fn rewind(mut file: std::fs::File) -> io::Result<()> {
+    file.seek(SeekFrom::Start(0)).map(|_| ())
+}
+
 /// Whether bytes are the beginning of a tar archive or of a compressed file, rather than of a text.
 pub(crate) fn is_archive(head: &[u8]) -> bool {
     const MAGIC: [&[u8]; 5] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"LZIP"];

@@ -55,6 +55,7 @@ mod blob;
 mod challenge;
 mod client;
 mod credentials;
+mod download;
 mod error;
 mod helper;
 mod manifest;
@@ -72,6 +73,7 @@ mod url;
 
 pub use client::Client;
 pub use credentials::default_credential_files;
+pub use download::{Downloaded, Downloader};
 pub use error::{Failure, PushError, PushStep, RegistryError};
 pub use options::{Options, Proxies, Retry};
 pub use pull::RawManifest;

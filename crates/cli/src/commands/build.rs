@@ -1,6 +1,7 @@
 //! `kiln build`: from arguments to outputs.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 
 use kiln_build::engine::Engine;
 use kiln_build::error::{BuildError, BuildErrorKind};
@@ -16,6 +17,7 @@ use crate::args::output::{ImageSpec, Output};
 use crate::commands::{Failed, Setting, answer};
 use crate::errors::CliError;
 use crate::excerpt::{self, Ink};
+use crate::fetch::Http;
 use crate::output::image::Maker;
 use crate::output::{load, metadata, push, rootfs, target};
 use crate::render::json::Ending;
@@ -25,15 +27,23 @@ use crate::rootless;
 
 pub(super) fn run(args: &BuildArgs, setting: &Setting<'_>) -> Result<(), Failed> {
     let outputs = outputs(args)?;
-    let prepared = request::prepare(args, &outputs, setting.environment)?;
+    let mut prepared = request::prepare(args, &outputs, setting.environment)?;
     if args.check || args.call != "build" {
         return Ok(check(args, &prepared, setting)?);
     }
     let mut rung = rootless::rung_now();
     if Engine::needs_sandbox(&prepared.request) {
-        // An ordinary user does not come back from here, but begins anew as the root of a namespace.
-        rung = rootless::climb(&setting.store)?;
+        // An ordinary user does not come back from `climb`, but begins anew as the root of a namespace; a context that was
+        // unpacked has to be gone by then.
+        if rung == Rung::None {
+            drop(prepared);
+            rung = rootless::climb(&setting.store)?;
+            prepared = request::prepare(args, &outputs, setting.environment)?;
+        } else {
+            rung = rootless::climb(&setting.store)?;
+        }
     }
+    prepared.request.fetcher = Some(Arc::new(Http::new(setting.network(&args.insecure_registry))));
     install_signal_flag(&StopSignal::ALL)?;
     let progress = if args.quiet { Progress::Quiet } else { args.progress };
     let mut screen = Screen::new(progress, setting.environment.look());
@@ -44,7 +54,7 @@ pub(super) fn run(args: &BuildArgs, setting: &Setting<'_>) -> Result<(), Failed>
         Ok(done) => Ok(finish(args, &outputs, done, &screen)?),
         Err(error) if wants_namespace(&error) && rung == Rung::None => {
             // An ONBUILD of a base image has a RUN, which the text did not tell. Threads have ended; what was done is cached.
-            drop(screen);
+            drop((screen, prepared));
             rootless::climb(&setting.store)?;
             Err(no_sandbox().into())
         }
