@@ -36,7 +36,7 @@ impl Compression {
 }
 
 /// Compresses what is written to it into `W`. Call [`Compressor::finish`]: a compressor that is only dropped leaves a cut-off
-/// stream. Memory: two blocks of 1 MiB (zstd: 4 MiB) for each thread.
+/// stream. Memory: two blocks of 256 KiB (zstd: 4 MiB), in and out, for each thread.
 pub struct Compressor<W> {
     out: W,
     compression: Compression,

@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn times() {
-        let cases: [(&[u8], Option<(i64, u32)>); 10] = [
+        type Case = (&'static [u8], Option<(i64, u32)>);
+        let cases: [Case; 10] = [
             (b"0", Some((0, 0))),
             (b"12.5", Some((12, 500_000_000))),
             (b"12.0000000019", Some((12, 1))),

@@ -116,7 +116,7 @@ fn same_by_way_of_the_tar(index: &Index, view: &View, at: &Path, script: &str) {
             "unshare -m sh -ec 'mount -t overlay -o userxattr,lowerdir={upper}:lower o merged; {list}'"
         );
         // Directories' own times change with what is in them and are not worth a copy.
-        sh(&script, at).lines().map(|line| without_directory_times(line)).collect::<Vec<_>>()
+        sh(&script, at).lines().map(without_directory_times).collect::<Vec<_>>()
     };
     assert_eq!(show("upper"), show("second"), "{script}");
 }

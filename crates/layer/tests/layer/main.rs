@@ -1,5 +1,7 @@
 //! Black-box tests of kiln-layer: archives in, indexes, trees and archives out.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
+
 mod codec;
 mod compress;
 mod diff;
