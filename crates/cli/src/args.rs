@@ -206,7 +206,10 @@ mod tests {
                 "--output type=ocy,dest=x .",
                 "error: invalid value 'type=ocy,dest=x' for '--output <SPEC>': unknown type `ocy`, did you mean `oci`?",
             ),
-            ("--jobs 0 .", "error: invalid value '0' for '--jobs <N>': number would be zero for non-zero type"),
+            (
+                "--jobs 0 .",
+                "error: invalid value '0' for '--jobs <N>': number would be zero for non-zero type",
+            ),
         ] {
             assert_eq!(build(line).unwrap_err(), want, "{line}");
         }

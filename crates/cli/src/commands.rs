@@ -80,7 +80,9 @@ impl Setting<'_> {
     /// How the network is used.
     pub(crate) fn network(&self, insecure: &[String]) -> Options {
         let environment = self.environment;
-        let either = |upper: &str, lower: &str| environment.get(lower).or_else(|| environment.get(upper)).map(str::to_owned);
+        let either = |upper: &str, lower: &str| {
+            environment.get(lower).or_else(|| environment.get(upper)).map(str::to_owned)
+        };
         let home = environment.get("HOME").map(PathBuf::from);
         Options {
             credential_files: default_credential_files(|name| environment.raw(name).cloned()),
@@ -136,7 +138,8 @@ pub(crate) fn broken_pipe(error: io::Error) -> CliError {
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     use crate::render::text::width;
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widest = |c: usize| rows.iter().filter_map(|row| row.get(c)).map(|cell| width(cell)).max().unwrap_or(0);
+    let widest =
+        |c: usize| rows.iter().filter_map(|row| row.get(c)).map(|cell| width(cell)).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(widest).collect();
     let mut out = String::new();
     for row in rows {

@@ -71,7 +71,8 @@ impl Environment {
     pub(crate) fn look(&self) -> Look {
         let term = self.get("TERM").unwrap_or_default();
         let capable = !term.is_empty() && term != "dumb";
-        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| self.get(name)).unwrap_or_default();
+        let locale =
+            ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| self.get(name)).unwrap_or_default();
         let locale = locale.to_ascii_lowercase();
         Look {
             colour: capable && self.get("NO_COLOR").is_none() && std::io::stderr().is_terminal(),
@@ -105,15 +106,22 @@ mod tests {
         assert_eq!(store(&all, false, Some("/f")).as_deref(), Some("/f"));
         assert_eq!(store(&all, true, None).as_deref(), Some("/k"));
         assert_eq!(store(&all[..2], true, None).as_deref(), Some("/x/kiln"));
-        assert_eq!(store(&[("HOME", "/h"), ("XDG_DATA_HOME", "rel")], false, None).as_deref(), Some("/h/.local/share/kiln"));
+        assert_eq!(
+            store(&[("HOME", "/h"), ("XDG_DATA_HOME", "rel")], false, None).as_deref(),
+            Some("/h/.local/share/kiln")
+        );
         assert_eq!(store(&[("HOME", "")], false, None), None);
     }
 
     #[test]
     fn looks() {
         let look = |variables: &[(&str, &str)]| Environment::of(variables, false).look();
-        assert!(!look(&[]).capable && !look(&[("TERM", "dumb")]).capable && look(&[("TERM", "xterm")]).capable);
-        assert!(look(&[("LANG", "C.UTF-8")]).unicode && look(&[("LC_ALL", "de_DE.utf8"), ("LANG", "C")]).unicode);
+        assert!(
+            !look(&[]).capable && !look(&[("TERM", "dumb")]).capable && look(&[("TERM", "xterm")]).capable
+        );
+        assert!(
+            look(&[("LANG", "C.UTF-8")]).unicode && look(&[("LC_ALL", "de_DE.utf8"), ("LANG", "C")]).unicode
+        );
         assert!(!look(&[("LC_ALL", "C"), ("LANG", "C.UTF-8")]).unicode);
         assert_eq!(look(&[("COLUMNS", "0")]).columns, None);
         assert_eq!(look(&[("COLUMNS", "132")]).columns, Some(132));

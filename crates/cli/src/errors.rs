@@ -21,6 +21,9 @@ use kiln_oci::export::ExportError;
 use kiln_oci::source::{SourceError, SourceErrorKind};
 use kiln_registry::{Failure, PushError};
 
+#[cfg(test)]
+mod tests;
+
 /// Exit statuses.
 pub(crate) mod status {
     /// The build failed.
@@ -90,6 +93,8 @@ pub(crate) enum CliError {
         error: Box<BuildError>,
         /// The Dockerfile.
         dockerfile: Box<Dockerfile>,
+        /// It looks like a step that needed more than the one id that it had.
+        lacks_ids: bool,
     },
     /// The engine failed where no Dockerfile is around.
     #[error(transparent)]
@@ -212,7 +217,7 @@ impl CliError {
         let (status, hint) = self.judge();
         let mut report = Report { status, hint, message: chain(self), ..Report::default() };
         match self {
-            Self::Build { error, dockerfile } => {
+            Self::Build { error, dockerfile, .. } => {
                 report.at = error.at.as_ref();
                 report.source = Some(dockerfile);
                 describe(error, &mut report);
@@ -238,8 +243,11 @@ impl CliError {
                 let instead = instead.as_ref().map(|i| format!("there is {i}"));
                 (status::USAGE, instead.or_else(|| say("name it with -f FILE")))
             }
+            Self::Build { lacks_ids: true, .. } => (status::FAILED, say(MORE_IDS)),
             Self::Build { error, .. } | Self::Engine(error) => judge_build(&error.kind),
-            Self::Findings { .. } | Self::Verify(_) | Self::Damaged { .. } | Self::BrokenPipe => (status::FAILED, None),
+            Self::Findings { .. } | Self::Verify(_) | Self::Damaged { .. } | Self::BrokenPipe => {
+                (status::FAILED, None)
+            }
             Self::UnknownImage { nearest, .. } => {
                 let nearest = nearest.as_ref().map(|n| format!("did you mean {n}?"));
                 (status::USAGE, nearest.or_else(|| say("`kiln images` lists what it has")))
@@ -248,9 +256,10 @@ impl CliError {
             Self::Export { source, .. } => judge_export(source),
             Self::Push(error) => judge_push(error),
             Self::Terminal { .. } => (status::USAGE, say("name a file with dest=FILE, or pipe it on")),
-            Self::NoLoader => {
-                (status::HOST, say("write an archive with --output type=docker,dest=FILE and load it elsewhere"))
-            }
+            Self::NoLoader => (
+                status::HOST,
+                say("write an archive with --output type=docker,dest=FILE and load it elsewhere"),
+            ),
             Self::Loader { .. } => (status::HOST, None),
             Self::Sandbox(error) => judge_sandbox(error),
             Self::Io(error) => judge_io(error),
@@ -263,6 +272,9 @@ impl From<BuildError> for CliError {
         Self::Engine(Box::new(error))
     }
 }
+
+const MORE_IDS: &str = "this user has one id only, so a chown to another owner is refused; a range in /etc/subuid and \
+    /etc/subgid allows it: `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`";
 
 fn say(hint: &str) -> Option<String> {
     Some(hint.to_owned())
@@ -310,12 +322,14 @@ fn judge_build(kind: &BuildErrorKind) -> (u8, Option<String>) {
             (status::FAILED, missing_hint(nearest.as_deref(), hidden_by.as_ref()))
         }
         BuildErrorKind::Copy { help, .. } => (status::FAILED, help.clone()),
-        BuildErrorKind::UnknownUser { what, file, .. } => {
-            (status::FAILED, Some(format!("use a numeric {what} id, or add the {what} to {file} in an earlier step")))
-        }
-        BuildErrorKind::Secret { id, .. } => {
-            (status::FAILED, Some(format!("give it with --secret id={id},src=FILE or --secret id={id},env=NAME")))
-        }
+        BuildErrorKind::UnknownUser { what, file, .. } => (
+            status::FAILED,
+            Some(format!("use a numeric {what} id, or add the {what} to {file} in an earlier step")),
+        ),
+        BuildErrorKind::Secret { id, .. } => (
+            status::FAILED,
+            Some(format!("give it with --secret id={id},src=FILE or --secret id={id},env=NAME")),
+        ),
         BuildErrorKind::Fetch { .. } => (status::FAILED, None),
         BuildErrorKind::Unsupported { .. } => (status::USAGE, None),
         BuildErrorKind::NotAllowed { flag, .. } => (status::USAGE, Some(format!("allow it with {flag}"))),
@@ -356,9 +370,9 @@ fn judge_source(error: &SourceError) -> (u8, Option<String>) {
     let hint = match &error.kind {
         SourceErrorKind::NotFound => say("check the name and the tag"),
         SourceErrorKind::NoPlatform { .. } => say("choose one of these with --platform"),
-        SourceErrorKind::Denied { .. } => {
-            Some(format!("log in with `docker login {host}` (or podman, skopeo): kiln reads the same credentials"))
-        }
+        SourceErrorKind::Denied { .. } => Some(format!(
+            "log in with `docker login {host}` (or podman, skopeo): kiln reads the same credentials"
+        )),
         SourceErrorKind::RateLimited { .. } => say("log in for a higher limit, or try again later"),
         SourceErrorKind::Unreachable { host, detail } => unreachable_hint(host, detail),
         SourceErrorKind::Io(error) => return judge_io(error),
@@ -369,7 +383,8 @@ fn judge_source(error: &SourceError) -> (u8, Option<String>) {
 
 fn unreachable_hint(host: &str, detail: &str) -> Option<String> {
     let detail = detail.to_ascii_lowercase();
-    let tls = ["tls", "certificate", "corrupt message", "invalidcontenttype"].iter().any(|w| detail.contains(w));
+    let tls =
+        ["tls", "certificate", "corrupt message", "invalidcontenttype"].iter().any(|w| detail.contains(w));
     tls.then(|| format!("if it speaks plain HTTP or has a certificate of its own, allow that with --insecure-registry {host}"))
 }
 
@@ -388,7 +403,9 @@ fn judge_push(error: &PushError) -> (u8, Option<String>) {
 fn judge_store(error: &StoreError) -> (u8, Option<String>) {
     match error {
         StoreError::Io(error) => judge_io(error),
-        StoreError::Mismatch { .. } => (status::REGISTRY, say("the registry sent something else than it promised; try again")),
+        StoreError::Mismatch { .. } => {
+            (status::REGISTRY, say("the registry sent something else than it promised; try again"))
+        }
         _ => (status::FAILED, None),
     }
 }
@@ -397,7 +414,9 @@ fn judge_export(error: &ExportError) -> (u8, Option<String>) {
     match error {
         ExportError::Store(error) => judge_store(error),
         ExportError::Write(error) => judge_io(error),
-        ExportError::Occupied { .. } => (status::USAGE, say("name a new directory, or an OCI layout to add the image to")),
+        ExportError::Occupied { .. } => {
+            (status::USAGE, say("name a new directory, or an OCI layout to add the image to"))
+        }
         _ => (status::FAILED, None),
     }
 }
@@ -409,10 +428,9 @@ fn judge_sandbox(error: &kiln_sandbox::Error) -> (u8, Option<String>) {
             (status::FAILED, None)
         }
         Error::UnknownUlimit { .. } => (status::USAGE, None),
-        Error::Unmapped { .. } | Error::NoSubordinateIds { .. } | Error::IdMap { .. } => (
-            status::HOST,
-            say("give the user a range of ids: `sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`"),
-        ),
+        Error::Unmapped { .. } | Error::NoSubordinateIds { .. } | Error::IdMap { .. } => {
+            (status::HOST, say(MORE_IDS))
+        }
         _ => (status::HOST, say("`kiln doctor` says what this machine allows")),
     }
 }
@@ -438,57 +456,4 @@ fn judge_io(error: &io::Error) -> (u8, Option<String>) {
         _ => None,
     };
     (status::HOST, hint)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn statuses() {
-        let io = |kind| io::Error::new(kind, "x");
-        let source = |kind| BuildErrorKind::Base {
-            image: "a".to_owned(),
-            source: SourceError { reference: "r.example/a".to_owned(), kind },
-        };
-        let cases = [
-            (BuildErrorKind::Dockerfile(vec![]), status::USAGE),
-            (BuildErrorKind::Exit { command: "x".into(), code: 3, log: "l".into() }, status::FAILED),
-            (BuildErrorKind::NoSandbox { reason: "r".into() }, status::HOST),
-            (source(SourceErrorKind::NotFound), status::REGISTRY),
-            (source(SourceErrorKind::Io(io(io::ErrorKind::StorageFull))), status::HOST),
-            (BuildErrorKind::Interrupted, status::INTERRUPTED),
-            (BuildErrorKind::Cancelled, status::BUG),
-            (BuildErrorKind::Io(io(io::ErrorKind::PermissionDenied)), status::HOST),
-        ];
-        for (kind, want) in cases {
-            let error = CliError::from(BuildError::from(kind));
-            assert_eq!(error.report().status, want, "{error}");
-        }
-    }
-
-    #[test]
-    fn the_way_out() {
-        let hidden = IgnoredBy { file: ".dockerignore".into(), line: 4, rule: "*.txt".into() };
-        let missing = |nearest: Option<&str>, hidden_by| BuildErrorKind::MissingSource {
-            pattern: "a.txt".into(),
-            whence: "the build context".into(),
-            nearest: nearest.map(str::to_owned),
-            hidden_by,
-        };
-        let hint = |kind: BuildErrorKind| CliError::from(BuildError::from(kind)).report().hint;
-        assert_eq!(
-            hint(missing(Some("b.txt"), Some(hidden))).as_deref(),
-            Some("it is there, but .dockerignore:4 hides it: `*.txt`")
-        );
-        assert_eq!(hint(missing(Some("b.txt"), None)).as_deref(), Some("did you mean \"b.txt\"?"));
-        assert_eq!(hint(missing(None, None)), None);
-        assert!(exit_hint(127).is_some() && exit_hint(1).is_none());
-    }
-
-    #[test]
-    fn causes_are_told_once() {
-        let error = CliError::Context { path: "x".into(), source: io::Error::other("gone") };
-        assert_eq!(chain(&error), "build context x: gone");
-    }
 }

@@ -139,10 +139,12 @@ mod tests {
 
     #[test]
     fn a_failing_step() {
-        let kind = BuildErrorKind::Exit { command: "make && make install".into(), code: 127, log: "/log".into() };
+        let kind =
+            BuildErrorKind::Exit { command: "make && make install".into(), code: 127, log: "/log".into() };
         let at = At { span: Span::new(12, 41), line: 2, step: "[2/3] RUN make && make install".into() };
         let error = BuildError { at: Some(at), kind };
-        let error = CliError::Build { error: Box::new(error), dockerfile: Box::new(dockerfile()) };
+        let error =
+            CliError::Build { error: Box::new(error), dockerfile: Box::new(dockerfile()), lacks_ids: false };
         let want = "\
 error: \"make && make install\" ended with exit code 127
  --> docker/Dockerfile:2:1
@@ -160,7 +162,8 @@ error: \"make && make install\" ended with exit code 127
     fn findings_are_all_listed() {
         let list = [
             Diagnostic::warning("LegacyKeyValueFormat", Span::new(0, 4), "old form"),
-            Diagnostic::error(Span::new(41, 45), "unknown instruction COPY").with_help("did you mean `copy`?"),
+            Diagnostic::error(Span::new(41, 45), "unknown instruction COPY")
+                .with_help("did you mean `copy`?"),
         ];
         let got = findings(&list, &dockerfile(), INK);
         let want = "\

@@ -5,5 +5,4 @@ pub(crate) mod load;
 pub(crate) mod metadata;
 pub(crate) mod push;
 pub(crate) mod rootfs;
-pub(crate) mod task;
 pub(crate) mod target;

@@ -2,11 +2,12 @@
 //! text and know neither a clock nor a terminal, so tests feed them by hand.
 
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use kiln_build::event::{Event, Sink};
+use kiln_build::event::{Event, Sink, TaskId, TaskKind, TaskOutcome};
 
 use crate::args::build::Progress;
 
@@ -16,6 +17,9 @@ pub(crate) mod plain;
 mod tests;
 pub(crate) mod text;
 pub(crate) mod tty;
+
+/// Numbers of our own tasks; the engine counts from 0 and never gets here.
+const OWN_TASKS: u32 = 1 << 30;
 
 /// Time between two frames.
 const FRAME: Duration = Duration::from_millis(70);
@@ -37,6 +41,7 @@ pub(crate) struct Look {
 pub(crate) struct Screen {
     shared: Arc<Shared>,
     ticker: Option<JoinHandle<()>>,
+    own_tasks: AtomicU32,
 }
 
 struct Shared {
@@ -81,7 +86,23 @@ impl Screen {
             let shared = Arc::clone(&shared);
             std::thread::spawn(move || shared.animate())
         });
-        Self { shared, ticker }
+        Self { shared, ticker, own_tasks: AtomicU32::new(OWN_TASKS) }
+    }
+
+    /// A task of our own, an export or a push: announces it, does `work`, says how it ended.
+    pub(crate) fn during<T, E>(
+        &self,
+        kind: TaskKind,
+        name: String,
+        work: impl FnOnce(TaskId) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let task = TaskId(self.own_tasks.fetch_add(1, Ordering::Relaxed));
+        self.event(Event::Announced { task, kind, name, line: None });
+        self.event(Event::Started { task, elapsed: self.shared.began.elapsed() });
+        let result = work(task);
+        let outcome = if result.is_ok() { TaskOutcome::Done } else { TaskOutcome::Failed };
+        self.event(Event::Finished { task, elapsed: self.shared.began.elapsed(), outcome });
+        result
     }
 
     /// Draws what is left and ends the animation. Nothing is shown afterwards.

@@ -20,12 +20,17 @@ use crate::environment::Environment;
 use crate::errors::{CliError, Dockerfile};
 use crate::stdin;
 
+#[cfg(test)]
+mod tests;
+
 /// Everything that a build needs.
 pub(crate) struct Prepared {
     /// For the engine.
     pub(crate) request: Request,
     /// For error messages.
     pub(crate) source: Dockerfile,
+    /// Base images as far as the text alone tells them; for a push, which may take layers over from their repositories.
+    pub(crate) bases: Vec<Reference>,
     /// The context, if it had to be unpacked: gone with this value.
     _unpacked: Option<TempDir>,
 }
@@ -65,7 +70,21 @@ pub(crate) fn prepare(
         jobs: args.jobs.map_or_else(processors, std::num::NonZeroUsize::get),
         wanted: outputs.iter().find_map(Output::image).map(|spec| layer_form(spec, source_date_epoch)),
     };
-    Ok(Prepared { request, source, _unpacked: input.unpacked })
+    let bases = bases(&request);
+    Ok(Prepared { request, source, bases, _unpacked: input.unpacked })
+}
+
+fn bases(request: &Request) -> Vec<Reference> {
+    let file = kiln_dockerfile::parse(&request.dockerfile).dockerfile;
+    let stages = file.stages.iter().map(|stage| stage.from.image.value.clone());
+    let contexts = request.contexts.values().filter_map(|context| match context {
+        NamedContext::Image(image) => Some(image.clone()),
+        NamedContext::Directory(_) | NamedContext::Layout(_) => None,
+    });
+    let mut all: Vec<Reference> = stages.chain(contexts).filter_map(|text| text.parse().ok()).collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// The form in which `spec` wants layers.
@@ -89,7 +108,10 @@ pub(crate) fn names<'a>(texts: impl IntoIterator<Item = &'a String>) -> Result<V
     for text in texts {
         let name: Reference = text.parse()?;
         if name.digest.is_some() {
-            return Err(CliError::usage("--tag", format!("{text} has a digest; a name gets its digest from what is built")));
+            return Err(CliError::usage(
+                "--tag",
+                format!("{text} has a digest; a name gets its digest from what is built"),
+            ));
         }
         if !names.contains(&name) {
             names.push(name);
@@ -124,7 +146,13 @@ impl Input {
             let bytes = stdin::read_all(&mut stdin::spool()?)?;
             let name = "Dockerfile".to_owned();
             let text = to_text(&name, bytes)?;
-            return Ok(Self { name, text, path: None, context: Context::Directory(directory), unpacked: None });
+            return Ok(Self {
+                name,
+                text,
+                path: None,
+                context: Context::Directory(directory),
+                unpacked: None,
+            });
         }
         let path = find_dockerfile(args.file.as_deref(), Path::new(&args.context))?;
         let name = display_name(&path);
@@ -150,7 +178,8 @@ impl Input {
         }
         let bytes = stdin::read_all(&mut input)?;
         if let Some(file) = &args.file {
-            let problem = format!("{file} is looked for in the context, but that is a Dockerfile on standard input");
+            let problem =
+                format!("{file} is looked for in the context, but that is a Dockerfile on standard input");
             return Err(CliError::usage("--file", problem));
         }
         let name = "Dockerfile".to_owned();
@@ -287,10 +316,7 @@ fn platforms(texts: &[String]) -> Result<Vec<Platform>, CliError> {
 /// The largest secret, as in BuildKit.
 const LARGEST_SECRET: u64 = 500 << 10;
 
-fn secrets(
-    list: &[Secret],
-    environment: &Environment,
-) -> Result<BTreeMap<String, SecretSource>, CliError> {
+fn secrets(list: &[Secret], environment: &Environment) -> Result<BTreeMap<String, SecretSource>, CliError> {
     let mut all = BTreeMap::new();
     for secret in list {
         let file = |path: &str| secret_file(&secret.id, path);
@@ -332,7 +358,9 @@ fn agents(list: &[Ssh], environment: &Environment) -> Result<BTreeMap<String, Pa
         let wrong = |problem: String| CliError::usage("--ssh", format!("{}: {problem}", ssh.id));
         let path = match ssh.path.as_deref().or_else(|| environment.get("SSH_AUTH_SOCK")) {
             Some(path) => std::path::absolute(path)?,
-            None => return Err(wrong("SSH_AUTH_SOCK is not set, so there is no agent to forward".to_owned())),
+            None => {
+                return Err(wrong("SSH_AUTH_SOCK is not set, so there is no agent to forward".to_owned()));
+            }
         };
         let meta = fs_err::metadata(&path).map_err(|e| wrong(e.to_string()))?;
         if !meta.file_type().is_socket() {
@@ -360,7 +388,8 @@ fn run_settings(args: &BuildArgs) -> Result<RunSettings, CliError> {
             // Steps have the host's network anyway.
             "network.host" => {}
             other => {
-                let problem = format!("unknown entitlement {other:?} (one of security.insecure, network.host)");
+                let problem =
+                    format!("unknown entitlement {other:?} (one of security.insecure, network.host)");
                 return Err(CliError::usage("--allow", problem));
             }
         }
@@ -374,109 +403,4 @@ fn run_settings(args: &BuildArgs) -> Result<RunSettings, CliError> {
         resolv_conf: fs_err::read("/etc/resolv.conf").unwrap_or_default(),
         allow_insecure,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-    use crate::args::{Cli, Command};
-
-    fn prepared(line: &str, variables: &[(&str, &str)]) -> Result<Prepared, String> {
-        let words = ["kiln", "build"].into_iter().chain(line.split_whitespace());
-        let Ok(Cli { command: Command::Build(args), .. }) = Cli::try_parse_from(words) else {
-            panic!("{line}");
-        };
-        prepare(&args, &args.outputs, &Environment::of(variables, false)).map_err(|e| {
-            let report = e.report();
-            let hint = report.hint.map(|h| format!(" ({h})")).unwrap_or_default();
-            format!("{}{hint}", report.message)
-        })
-    }
-
-    struct Folder(tempfile::TempDir);
-
-    impl Folder {
-        fn with(files: &[(&str, &str)]) -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            for (name, text) in files {
-                let path = dir.path().join(name);
-                fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-                fs_err::write(path, text).unwrap();
-            }
-            Self(dir)
-        }
-
-        fn path(&self) -> String {
-            self.0.path().canonicalize().unwrap().display().to_string()
-        }
-    }
-
-    #[test]
-    fn where_the_dockerfile_is() {
-        let folder = Folder::with(&[("a/Dockerfile", "FROM x\n"), ("b/dockerfile", "FROM y\n"), ("c/Containerfile", "")]);
-        let at = folder.path();
-        let found = |line: String| prepared(&line, &[]).map(|p| (p.request.dockerfile, p.request.dockerfile_path));
-        assert_eq!(found(format!("{at}/a")), Ok(("FROM x\n".into(), Some("Dockerfile".into()))));
-        assert_eq!(found(format!("{at}/b")), Ok(("FROM y\n".into(), Some("dockerfile".into()))));
-        let outside = format!("{at}/a/Dockerfile");
-        assert_eq!(found(format!("-f {outside} {at}/b")), Ok(("FROM x\n".into(), Some(outside.clone().into()))));
-        assert_eq!(found(format!("-f {outside} {at}")), Ok(("FROM x\n".into(), Some("a/Dockerfile".into()))));
-        assert_eq!(
-            found(format!("{at}/c")),
-            Err(format!("no Dockerfile at {at}/c/Dockerfile (there is {at}/c/Containerfile (-f {at}/c/Containerfile))"))
-        );
-        assert!(found(format!("-f {at} {at}")).unwrap_err().contains("is a directory"));
-        let missing = found(format!("{at}/d")).unwrap_err();
-        assert!(missing.starts_with(&format!("build context {at}/d: ")), "{missing}");
-        assert!(found("https://example.com/x.git".into()).unwrap_err().contains("not supported yet"));
-    }
-
-    #[test]
-    fn arguments_and_the_environment() {
-        let folder = Folder::with(&[("Dockerfile", "FROM x\n")]);
-        let line = format!("--build-arg A --build-arg B=2 --build-arg C {}", folder.path());
-        let variables = [("A", ""), ("B", "no"), ("SOURCE_DATE_EPOCH", "12")];
-        let request = prepared(&line, &variables).unwrap().request;
-        let args: Vec<String> = request.build_args.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        assert_eq!(args, ["A=", "B=2", "SOURCE_DATE_EPOCH=12"]);
-        assert_eq!(request.source_date_epoch, Some(12));
-        let line = format!("--build-arg SOURCE_DATE_EPOCH=7 {}", folder.path());
-        assert_eq!(prepared(&line, &variables).unwrap().request.source_date_epoch, Some(7));
-        let line = format!("--build-arg SOURCE_DATE_EPOCH=today {}", folder.path());
-        assert!(prepared(&line, &[]).is_err());
-    }
-
-    #[test]
-    fn secrets_are_looked_up() {
-        let folder = Folder::with(&[("Dockerfile", "FROM x\n"), ("key", "k")]);
-        let at = folder.path();
-        let get = |flag: &str, variables: &[(&str, &str)]| {
-            prepared(&format!("--secret {flag} {at}"), variables).map(|p| format!("{:?}", p.request.secrets))
-        };
-        assert_eq!(get(&format!("id=a,src={at}/key"), &[]), Ok(format!(r#"{{"a": File("{at}/key")}}"#)));
-        assert_eq!(get("id=a,env=B", &[("B", "x")]), Ok(r#"{"a": Bytes(..)}"#.to_owned()));
-        assert_eq!(get("id=TOKEN", &[("TOKEN", "x")]), Ok(r#"{"TOKEN": Bytes(..)}"#.to_owned()));
-        assert_eq!(
-            get("id=a,env=B", &[]),
-            Err("--secret: a: the environment has no variable B".to_owned())
-        );
-        assert!(get(&format!("id=a,src={at}/nokey"), &[]).unwrap_err().contains("nokey"));
-        assert!(get(&format!("id=a,src={at}"), &[]).unwrap_err().contains("directory"));
-    }
-
-    #[test]
-    fn forms_of_layers() {
-        let form = |spec: &str| match crate::args::output::parse(spec) {
-            Ok(output) => layer_form(output.image().unwrap(), Some(9)),
-            Err(error) => panic!("{error}"),
-        };
-        assert_eq!(form("type=oci"), LayerForm::default());
-        assert_eq!(form("type=oci,compression=zstd").compression, Compression::Zstd(3));
-        assert_eq!(form("type=oci,compression-level=9").compression, Compression::Gzip(9));
-        assert_eq!(form("type=oci,compression=uncompressed").compression, Compression::Uncompressed);
-        assert_eq!(form("type=oci,rewrite-timestamp=true").clamp, Some(9));
-        assert!(form("type=oci,force-compression=true").force);
-    }
 }

@@ -431,7 +431,9 @@ mod tests {
             }
             let (text, want) = line.split_once(" => ").unwrap();
             let got = match parse(text) {
-                Ok(output) => format!("{output:?}").replace(&format!("{:?}", ImageSpec::default()), "default"),
+                Ok(output) => {
+                    format!("{output:?}").replace(&format!("{:?}", ImageSpec::default()), "default")
+                }
                 Err(error) => format!("error: {error}"),
             };
             if got != want {

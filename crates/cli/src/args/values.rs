@@ -325,7 +325,8 @@ mod tests {
 
     #[test]
     fn sizes_and_ages() {
-        for (text, want) in [("64m", 64 << 20), ("1024", 1024), ("1.5g", 3 << 29), ("2 KiB", 2048), ("7b", 7)] {
+        for (text, want) in [("64m", 64 << 20), ("1024", 1024), ("1.5g", 3 << 29), ("2 KiB", 2048), ("7b", 7)]
+        {
             assert_eq!(size(text), Ok(want), "{text}");
         }
         for text in ["", "m", "-1", "1x", "1.2.3"] {

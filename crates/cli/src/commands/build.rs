@@ -1,6 +1,6 @@
 //! `kiln build`: from arguments to outputs.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use kiln_build::engine::Engine;
@@ -85,6 +85,21 @@ fn fail(error: CliError, job: &Job<'_>, screen: &Screen) -> u8 {
     excerpt::tell(&error, job.setting.environment.look(), !screen.shows_whole_logs())
 }
 
+/// Whether the log of the step that failed ends as it does when the kernel refuses an id that is not mapped.
+fn was_refused(error: &BuildError) -> bool {
+    let BuildErrorKind::Exit { log, .. } = &error.kind else { return false };
+    let tail = || -> std::io::Result<String> {
+        let mut file = fs_err::File::open(log)?;
+        let length = file.seek(SeekFrom::End(0))?;
+        file.seek(SeekFrom::Start(length.saturating_sub(8 << 10)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    // EINVAL for an id that has no counterpart outside, EPERM for one that may not be taken on.
+    tail().is_ok_and(|tail| tail.contains("Invalid argument") || tail.contains("Operation not permitted"))
+}
+
 /// What came out.
 struct Done {
     image: Option<ComposedImage>,
@@ -108,14 +123,16 @@ impl Job<'_> {
         let engine = self.setting.engine(client.clone(), self.rung)?;
         let cancel = termination_requested();
         let built = engine.build(&self.prepared.request, screen, cancel).map_err(|e| self.with_source(e))?;
-        let maker = Maker { engine: &engine, built: &built, sink: screen, cancel };
+        let maker = Maker { engine: &engine, built: &built, screen, cancel };
         // Held until the images have their names: nothing of them may be collected in between.
         let _lease = engine.store().lease()?;
         self.deliver(&maker, &client)
     }
 
     fn with_source(&self, error: BuildError) -> CliError {
-        CliError::Build { error: Box::new(error), dockerfile: Box::new(self.prepared.source.clone()) }
+        let lacks_ids = self.rung == Rung::SingleId && was_refused(&error);
+        let dockerfile = Box::new(self.prepared.source.clone());
+        CliError::Build { error: Box::new(error), dockerfile, lacks_ids }
     }
 
     /// `registry.insecure=true` is about the registries of that output's names.
@@ -187,7 +204,9 @@ impl Job<'_> {
                     store.layout().put(&entries, &image.root)?;
                 }
                 if *push {
-                    push::push(client, (store, &image.root), names, *by_digest, maker.sink)?;
+                    let bases = &self.prepared.bases;
+                    let destination = push::Destination { names, by_digest: *by_digest, bases };
+                    push::push(client, (store, &image.root), &destination, maker.screen)?;
                 }
                 Ok(())
             }

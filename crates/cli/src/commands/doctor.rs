@@ -22,7 +22,9 @@ fn explain(rung: Rung) -> (u8, &'static str) {
     match rung {
         Rung::Root => (1, "steps run as root in namespaces of their own, over an overlay"),
         Rung::SubIds => (2, "steps run in a user namespace; every owner in an image works"),
-        Rung::SingleId => (3, "steps run in a user namespace with a single id; a chown to another owner fails"),
+        Rung::SingleId => {
+            (3, "steps run in a user namespace with a single id; a chown to another owner fails")
+        }
         Rung::None => (5, "no RUN; COPY, ADD and all else build exactly all the same"),
     }
 }

@@ -46,7 +46,8 @@ fn as_row(entry: &Entry, images: &[Inspection]) -> Vec<String> {
     let created = images.first().and_then(|i| i.config.created.as_deref());
     let created = created.and_then(|c| c.get(..19)).unwrap_or_default().replace('T', " ");
     let platforms: Vec<String> = images.iter().map(|i| i.platform.to_string()).collect();
-    let size = if images.is_empty() { "damaged".to_owned() } else { bytes(images.iter().map(|i| i.size).sum()) };
+    let size =
+        if images.is_empty() { "damaged".to_owned() } else { bytes(images.iter().map(|i| i.size).sum()) };
     let id = id.hex().chars().take(12).collect();
     vec![name, tag, id, created, size, platforms.join(",")]
 }

@@ -22,7 +22,9 @@ pub(super) fn run(args: &InspectArgs, setting: &Setting<'_>) -> Result<(), CliEr
             collect(&layout.blobs(), &entry.descriptor, &mut images)?;
         }
     } else if path.is_file() {
-        return Err(CliError::NotYet { what: format!("{}: inspecting an archive (`kiln verify` reads it)", args.what) });
+        return Err(CliError::NotYet {
+            what: format!("{}: inspecting an archive (`kiln verify` reads it)", args.what),
+        });
     } else {
         let store = setting.content()?;
         collect(&store, &names::find(&store, &args.what)?, &mut images)?;

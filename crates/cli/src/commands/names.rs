@@ -21,7 +21,8 @@ pub(super) fn find(store: &ContentStore, text: &str) -> Result<Descriptor, CliEr
     let entries = store.layout().list()?;
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
     if hex.len() >= SHORTEST_DIGEST && hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-        let found = entries.iter().find(|e| e.descriptor.digest.hex().starts_with(hex) || has_id(store, e, hex));
+        let found =
+            entries.iter().find(|e| e.descriptor.digest.hex().starts_with(hex) || has_id(store, e, hex));
         if let Some(entry) = found {
             return Ok(entry.descriptor.clone());
         }
@@ -36,7 +37,8 @@ fn has_id(store: &ContentStore, entry: &Entry, hex: &str) -> bool {
 }
 
 fn unknown(entries: &[Entry], text: &str) -> CliError {
-    let known: Vec<&str> = entries.iter().filter_map(|e| e.name.as_ref()).map(|n| n.ref_name.as_str()).collect();
+    let known: Vec<&str> =
+        entries.iter().filter_map(|e| e.name.as_ref()).map(|n| n.ref_name.as_str()).collect();
     let parts = known.iter().filter_map(|name| name.rsplit_once(':')).map(|(name, _)| name);
     let options: Vec<&str> = known.iter().copied().chain(parts).collect();
     // Another tag of the same repository is nearer than any misspelling.

@@ -7,7 +7,7 @@ use crate::args::build::Progress;
 use crate::commands::{Failed, Setting, answer, names};
 use crate::errors::CliError;
 use crate::excerpt;
-use crate::output;
+use crate::output::push::{Destination, push};
 use crate::render::Screen;
 
 pub(super) fn run(args: &PushArgs, setting: &Setting<'_>) -> Result<(), Failed> {
@@ -19,7 +19,8 @@ pub(super) fn run(args: &PushArgs, setting: &Setting<'_>) -> Result<(), Failed> 
     let look = setting.environment.look();
     let progress = if args.quiet { Progress::Quiet } else { args.progress };
     let mut screen = Screen::new(progress, look);
-    let pushed = output::push::push(&client, (&store, &root), std::slice::from_ref(&name), false, &screen);
+    let destination = Destination { names: std::slice::from_ref(&name), by_digest: false, bases: &[] };
+    let pushed = push(&client, (&store, &root), &destination, &screen);
     screen.finish();
     match pushed {
         Ok(()) => Ok(answer(&format!("{}@{}\n", name.name(), root.digest))?),

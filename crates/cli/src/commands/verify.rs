@@ -59,9 +59,7 @@ fn json(report: &Report) -> serde_json::Value {
             "layers": image.layers,
         })
     };
-    let problem = |problem: &kiln_oci::verify::Problem| {
-        serde_json::json!({ "place": problem.place, "problem": problem.kind.to_string() })
-    };
+    let problem = |problem: &kiln_oci::verify::Problem| serde_json::json!({ "place": problem.place, "problem": problem.kind.to_string() });
     serde_json::json!({
         "images": report.images.iter().map(image).collect::<Vec<_>>(),
         "files": report.files,

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use kiln_build::engine::{Built, Engine};
-use kiln_build::event::{Sink, TaskKind};
+use kiln_build::event::TaskKind;
 use kiln_build::request::LayerForm;
 use kiln_oci::compose::{ComposeOptions, ComposedImage, ImageParts, compose};
 use kiln_oci::export::{ArchiveSink, Export, ExportError, Placement};
@@ -15,7 +15,7 @@ use crate::args::annotation::{Annotation, Level};
 use crate::args::output::{Dest, ImageSpec, Output};
 use crate::errors::CliError;
 use crate::output::target::Target;
-use crate::output::task::during;
+use crate::render::Screen;
 
 /// Where the parts come from.
 pub(crate) struct Maker<'a> {
@@ -24,7 +24,7 @@ pub(crate) struct Maker<'a> {
     /// What it built, one for each platform.
     pub(crate) built: &'a [Built],
     /// The screen.
-    pub(crate) sink: &'a dyn Sink,
+    pub(crate) screen: &'a Screen,
     /// Set when it is to end.
     pub(crate) cancel: &'a AtomicBool,
 }
@@ -35,7 +35,7 @@ impl Maker<'_> {
     pub(crate) fn make(&self, spec: &ImageSpec, form: &LayerForm) -> Result<ComposedImage, CliError> {
         let mut parts = Vec::new();
         for built in self.built {
-            let mut one = self.engine.parts(built, form, self.sink, self.cancel)?;
+            let mut one = self.engine.parts(built, form, self.screen, self.cancel)?;
             annotate(&mut one, &spec.annotations);
             parts.push(one);
         }
@@ -50,12 +50,17 @@ impl Maker<'_> {
     }
 
     /// Writes an image out as `output` says; a no-op for outputs of other kinds.
-    pub(crate) fn write(&self, output: &Output, image: &ComposedImage, names: &[Reference]) -> Result<(), CliError> {
+    pub(crate) fn write(
+        &self,
+        output: &Output,
+        image: &ComposedImage,
+        names: &[Reference],
+    ) -> Result<(), CliError> {
         let export = Export { store: self.engine.store().content(), root: &image.root, names };
         match output {
             Output::OciDirectory { dest, .. } => {
                 let place = dest.display().to_string();
-                during(self.sink, TaskKind::Export, format!("export OCI layout to {place}"), |_| {
+                self.screen.during(TaskKind::Export, format!("export OCI layout to {place}"), |_| {
                     export.oci_directory(dest, Placement::Share).map_err(|e| failed(place.clone(), e))
                 })
             }
@@ -75,7 +80,7 @@ impl Maker<'_> {
         write: impl FnOnce(ArchiveSink<'_>) -> Result<(), ExportError>,
     ) -> Result<(), CliError> {
         let place = place(dest);
-        during(self.sink, TaskKind::Export, format!("export {what} archive to {place}"), |_| {
+        self.screen.during(TaskKind::Export, format!("export {what} archive to {place}"), |_| {
             let mut target = Target::open(dest)?;
             write(ArchiveSink::File(target.file())).map_err(|e| failed(place.clone(), e))?;
             target.finish()

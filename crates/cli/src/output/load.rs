@@ -11,12 +11,11 @@ use kiln_oci::reference::Reference;
 
 use crate::errors::CliError;
 use crate::output::image::Maker;
-use crate::output::task::during;
 
 /// Pipes a docker archive into `docker load`, or `podman load` where there is no Docker.
 pub(crate) fn load(maker: &Maker<'_>, image: &ComposedImage, names: &[Reference]) -> Result<(), CliError> {
     let (program, mut child) = start()?;
-    during(maker.sink, TaskKind::Export, format!("load into {program}"), |_| {
+    maker.screen.during(TaskKind::Export, format!("load into {program}"), |_| {
         let export = Export { store: maker.engine.store().content(), root: &image.root, names };
         let platform = maker.built.first().map_or_else(Platform::host, |b| b.platform.clone());
         let mut stderr = child.stderr.take();

@@ -13,16 +13,26 @@ use kiln_oci::store::ContentStore;
 use kiln_registry::{Client, Push, PushBlob, PushEvent, RawManifest};
 
 use crate::errors::CliError;
-use crate::output::task::during;
+use crate::render::Screen;
 
-/// Pushes `root` under each of `names`, once for each repository; without a tag if `by_digest`.
+/// Where to.
+pub(crate) struct Destination<'a> {
+    /// The names that the image gets.
+    pub(crate) names: &'a [Reference],
+    /// Without any tag.
+    pub(crate) by_digest: bool,
+    /// Images whose repositories may have the layers already: the registry is asked to take them from there.
+    pub(crate) bases: &'a [Reference],
+}
+
+/// Pushes `root` under each name, once for each repository.
 pub(crate) fn push(
     client: &Client,
     (store, root): (&ContentStore, &Descriptor),
-    names: &[Reference],
-    by_digest: bool,
-    sink: &dyn Sink,
+    destination: &Destination<'_>,
+    screen: &Screen,
 ) -> Result<(), CliError> {
+    let Destination { names, by_digest, bases } = *destination;
     let load = Load::of(store, root)?;
     let mut repositories: BTreeMap<String, (&Reference, Vec<String>)> = BTreeMap::new();
     for name in names {
@@ -30,14 +40,16 @@ pub(crate) fn push(
         tags.extend(name.tag.clone().filter(|_| !by_digest));
     }
     for (target, tags) in repositories.values() {
-        during(sink, TaskKind::Push, format!("push {}", target.familiar()), |task| {
-            load.send(client, store, (*target, tags), (sink, task))
+        let load = load.mounting(target, bases);
+        screen.during(TaskKind::Push, format!("push {}", target.familiar()), |task| {
+            load.send(client, store, (*target, tags), (screen, task))
         })?;
     }
     Ok(())
 }
 
 /// What is sent.
+#[derive(Clone)]
 struct Load {
     blobs: Vec<PushBlob>,
     manifests: Vec<RawManifest>,
@@ -47,7 +59,8 @@ struct Load {
 impl Load {
     fn of(store: &ContentStore, root: &Descriptor) -> Result<Self, CliError> {
         let graph = Graph::walk(store, root)?;
-        let raw = |d: &Descriptor| Ok::<_, CliError>(RawManifest::new(&d.media_type, store.read_blob(&d.digest)?));
+        let raw =
+            |d: &Descriptor| Ok::<_, CliError>(RawManifest::new(&d.media_type, store.read_blob(&d.digest)?));
         let (mut blobs, mut manifests) = (Vec::new(), Vec::new());
         // Parents come first in the graph; the registry wants what they name before them.
         for descriptor in graph.blobs.iter().rev().filter(|d| d.digest != root.digest) {
@@ -62,12 +75,22 @@ impl Load {
         Ok(Self { blobs, manifests, root: raw(root)? })
     }
 
+    /// The same, blobs mounted from those `bases` that lie in `target`'s registry.
+    fn mounting(&self, target: &Reference, bases: &[Reference]) -> Self {
+        let near =
+            bases.iter().filter(|b| b.registry == target.registry && b.repository != target.repository);
+        let near: Vec<String> = near.map(|b| b.repository.clone()).collect();
+        let mut load = self.clone();
+        load.blobs.iter_mut().for_each(|blob| blob.mount_from.clone_from(&near));
+        load
+    }
+
     fn send(
         &self,
         client: &Client,
         store: &ContentStore,
         (target, tags): (&Reference, &[String]),
-        (sink, task): (&dyn Sink, TaskId),
+        (screen, task): (&Screen, TaskId),
     ) -> Result<Digest, CliError> {
         let push = Push { target, tags, blobs: &self.blobs, manifests: &self.manifests, root: &self.root };
         let open = |blob: &Descriptor| -> io::Result<Box<dyn Read>> {
@@ -83,7 +106,7 @@ impl Load {
                 _ => return,
             };
             let item = blob.digest.to_string().chars().take(19).collect();
-            sink.event(Event::Progress { task, item, current, total: Some(blob.size) });
+            screen.event(Event::Progress { task, item, current, total: Some(blob.size) });
         };
         Ok(client.push(&push, &open, &tell)?)
     }

@@ -10,16 +10,23 @@ use crate::args::output::Dest;
 use crate::errors::CliError;
 use crate::output::image::{Maker, place};
 use crate::output::target::Target;
-use crate::output::task::during;
 
 /// Writes the files as a directory. With several platforms (or `platform-split=true`) each gets a directory of its own, such
 /// as `linux_arm64`. With `delete` what stood there before goes.
-pub(crate) fn directory(maker: &Maker<'_>, dest: &Path, delete: bool, split: Option<bool>) -> Result<(), CliError> {
+pub(crate) fn directory(
+    maker: &Maker<'_>,
+    dest: &Path,
+    delete: bool,
+    split: Option<bool>,
+) -> Result<(), CliError> {
     let split = split.unwrap_or(maker.built.len() > 1);
     if !split && maker.built.len() > 1 {
-        return Err(CliError::usage("--output", "several platforms cannot share one directory (platform-split=false)"));
+        return Err(CliError::usage(
+            "--output",
+            "several platforms cannot share one directory (platform-split=false)",
+        ));
     }
-    during(maker.sink, TaskKind::Export, format!("export files to {}", dest.display()), |_| {
+    maker.screen.during(TaskKind::Export, format!("export files to {}", dest.display()), |_| {
         if delete && dest.exists() {
             fs_err::remove_dir_all(dest)?;
         }
@@ -37,7 +44,7 @@ pub(crate) fn tar(maker: &Maker<'_>, dest: &Dest, split: Option<bool>) -> Result
     if maker.built.len() > 1 || split == Some(true) {
         return Err(CliError::NotYet { what: "type=tar for several platforms".to_owned() });
     }
-    during(maker.sink, TaskKind::Export, format!("export files to {}", place(dest)), |_| {
+    maker.screen.during(TaskKind::Export, format!("export files to {}", place(dest)), |_| {
         let mut target = Target::open(dest)?;
         for built in maker.built {
             let mut out = BufWriter::with_capacity(1 << 20, target.file());

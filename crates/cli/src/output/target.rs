@@ -86,7 +86,9 @@ fn persist(file: NamedTempFile, path: &Path) -> Result<(), CliError> {
         io::copy(&mut from, &mut to)?;
         return Ok(());
     }
-    let named = |e: tempfile::PersistError| io::Error::new(e.error.kind(), format!("{}: {}", path.display(), e.error));
+    let named = |e: tempfile::PersistError| {
+        io::Error::new(e.error.kind(), format!("{}: {}", path.display(), e.error))
+    };
     file.persist(path).map_err(named)?;
     Ok(())
 }
@@ -115,6 +117,9 @@ mod tests {
         assert_eq!(fs_err::read(&path).unwrap(), b"again");
         assert!(Target::open(&Dest::Path(dir.path().to_path_buf())).is_err());
         write_whole(Path::new("/dev/null"), b"x").unwrap();
-        assert!(fs_err::metadata("/dev/null").unwrap().file_type() != fs_err::metadata(&path).unwrap().file_type());
+        assert!(
+            fs_err::metadata("/dev/null").unwrap().file_type()
+                != fs_err::metadata(&path).unwrap().file_type()
+        );
     }
 }

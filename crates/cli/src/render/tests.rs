@@ -90,7 +90,11 @@ fn plain() {
 #[test]
 fn rawjson() {
     let mut out: String = story().iter().map(|(_, event)| json::line(event)).collect();
-    out.push_str(&json::ending(&json::Ending::Error { message: "no".to_owned(), line: Some(7), exit_code: 1 }));
+    out.push_str(&json::ending(&json::Ending::Error {
+        message: "no".to_owned(),
+        line: Some(7),
+        exit_code: 1,
+    }));
     check("story.json", &out);
 }
 

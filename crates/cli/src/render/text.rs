@@ -83,9 +83,7 @@ pub(crate) fn tame(line: &[u8]) -> String {
 /// Skips the rest of an escape sequence (ECMA-48: CSI up to its final byte, OSC and its like up to BEL or ST).
 fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     match chars.next() {
-        Some('[') => {
-            while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {}
-        }
+        Some('[') => while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {},
         Some(']' | 'P' | 'X' | '^' | '_') => {
             while let Some(c) = chars.next() {
                 if c == '\x07' {
@@ -98,9 +96,7 @@ fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
             }
         }
         // Charset selection and the like: intermediate bytes, then one final byte.
-        Some(' '..='/') => {
-            while chars.next().is_some_and(|c| (' '..='/').contains(&c)) {}
-        }
+        Some(' '..='/') => while chars.next().is_some_and(|c| (' '..='/').contains(&c)) {},
         _ => {}
     }
 }
@@ -209,9 +205,14 @@ mod tests {
 
     #[test]
     fn fitting() {
-        for (text, columns, want) in
-            [("abc", 3, "abc"), ("abcd", 3, "ab…"), ("漢字", 4, "漢字"), ("漢字x", 4, "漢…"), ("\tx", 9, "    x"), ("a", 0, "")]
-        {
+        for (text, columns, want) in [
+            ("abc", 3, "abc"),
+            ("abcd", 3, "ab…"),
+            ("漢字", 4, "漢字"),
+            ("漢字x", 4, "漢…"),
+            ("\tx", 9, "    x"),
+            ("a", 0, ""),
+        ] {
             assert_eq!(fit(text, columns), want, "{text} {columns}");
             assert!(width(&fit(text, columns)) <= columns);
         }
