@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_oci::digest::Digest;
 use kiln_oci::graph::Graph;
+use walkdir::WalkDir;
 
 use crate::engine::Engine;
 use crate::error::{BuildError, BuildErrorKind};
@@ -133,7 +134,7 @@ impl Engine {
         for folder in ["step", "chain", "base"] {
             for path in files(&root.join(folder))? {
                 // Every digest that a record names counts, whatever it is of: that errs on the side of keeping.
-                keep.add_digests(&fs_err::read_to_string(&path)?);
+                keep.add_digests(&text_of(&path)?);
                 let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
                 keep.blobs.extend(format!("sha256:{stem}").parse::<Digest>().ok());
             }
@@ -147,7 +148,7 @@ impl Engine {
                 .next()
                 .unwrap_or_default();
             if keep.layers.contains(id) && path.extension().is_some_and(|e| e == "json") {
-                let text = fs_err::read_to_string(&path)?;
+                let text = text_of(&path)?;
                 keep.blobs.extend(digests_in(&text));
             }
         }
@@ -184,6 +185,11 @@ fn digests_in(text: &str) -> impl Iterator<Item = Digest> {
     text.match_indices("sha256:").filter_map(|(i, _)| text.get(i..i + 71)?.parse().ok())
 }
 
+/// A record's text; one that is damaged must not stand in the way of a collection.
+fn text_of(path: &Path) -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&fs_err::read(path)?).into_owned())
+}
+
 fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs_err::read_dir(dir)? {
@@ -205,26 +211,18 @@ fn sweep(dir: &Path, pruned: &mut Pruned, keep: impl Fn(&str) -> bool) -> Result
     Ok(())
 }
 
-/// Bytes on disk of `path` and all below it; inodes that were `seen` count nothing.
+/// Bytes on disk of `path` and all below it; inodes that were `seen` count nothing. What vanishes meanwhile (a build that is
+/// running takes its temporaries away) counts nothing either.
 fn size_of(path: &Path, seen: &mut HashSet<(u64, u64)>) -> io::Result<u64> {
     let mut total = 0;
-    let mut pending: Vec<PathBuf> = vec![path.to_owned()];
-    while let Some(path) = pending.pop() {
-        let meta = match fs_err::symlink_metadata(&path) {
+    for entry in WalkDir::new(path) {
+        let meta = match entry.and_then(|entry| entry.metadata()) {
             Ok(meta) => meta,
-            // A build that is running takes its temporaries away.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
+            Err(error) if error.io_error().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) => continue,
+            Err(error) => return Err(error.into()),
         };
         if seen.insert((meta.dev(), meta.ino())) {
             total += meta.blocks() * 512;
-        }
-        if meta.is_dir() {
-            match fs_err::read_dir(&path) {
-                Ok(entries) => pending.extend(entries.flatten().map(|e| e.path())),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
         }
     }
     Ok(total)

@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::rc::Rc;
 
+use oci_spec::image::{ImageIndex, ImageManifest};
+
 use super::layer::{LayerFacts, find_paths};
 use super::place::Place;
 use super::problem::ProblemKind;
@@ -69,6 +71,9 @@ fn check_node(run: &mut Run<'_>, node: &Descriptor, trail: &Trail) {
         }
         Ok(Document::Index(index)) => {
             check_media_type(run, node, index.media_type.as_deref(), &place);
+            if let Err(error) = ImageIndex::from_reader(bytes.as_slice()) {
+                run.problem(&place, foreign(&error));
+            }
             for child in &index.manifests {
                 let trail = Trail { name: trail.name.clone(), depth: trail.depth + 1 };
                 check_node(run, child, &trail);
@@ -76,9 +81,17 @@ fn check_node(run: &mut Run<'_>, node: &Descriptor, trail: &Trail) {
         }
         Ok(Document::Manifest(manifest)) => {
             check_media_type(run, node, manifest.media_type.as_deref(), &place);
+            if let Err(error) = ImageManifest::from_reader(bytes.as_slice()) {
+                run.problem(&place, foreign(&error));
+            }
             check_image(run, node, &manifest, &place, &trail.name);
         }
     }
+}
+
+/// Documents are also read by `oci-spec`: what only kiln's own types understand is no OCI document.
+fn foreign(error: &oci_spec::OciSpecError) -> ProblemKind {
+    ProblemKind::Malformed { detail: format!("another reader of the specification refuses it: {error}") }
 }
 
 fn check_media_type(run: &mut Run<'_>, node: &Descriptor, said: Option<&str>, place: &str) {
