@@ -54,8 +54,7 @@ impl Kiln {
     /// `kiln build`, with the busybox base as `base`; add arguments and the context, then [`Build::run`].
     pub fn build(&self, context: &Path) -> Build<'_> {
         let base = format!("base=docker-image://{}", Machine::get().base("busybox:1.35"));
-        let arguments =
-            ["build", "--progress", "plain", "--build-context", &base].map(OsString::from).to_vec();
+        let arguments = ["build", "--build-context", &base].map(OsString::from).to_vec();
         Build { kiln: self, arguments, environment: Vec::new(), context: context.to_owned() }
     }
 

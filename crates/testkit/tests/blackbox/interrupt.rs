@@ -44,6 +44,7 @@ fn ends_and_builds_again(kiln: &Kiln, seconds: &str) {
     kiln.store_is_whole();
     let again = kiln.build_text("FROM base\nRUN echo started > /first\nRUN true\n", &[]);
     assert_eq!(again.to_layout("again").file("first"), "started\n");
+    kiln.run(["prune"]).succeeds();
     let left: Vec<_> =
         fs_err::read_dir(kiln.store().join("tmp")).map(|d| d.flatten().collect()).unwrap_or_default();
     assert!(left.is_empty(), "left in tmp: {left:?}");

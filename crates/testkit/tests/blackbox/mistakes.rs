@@ -57,7 +57,7 @@ const MISTAKES: [Mistake; 29] = [
     mistake(
         "stage",
         "FROM base AS build\nFROM base\nCOPY --from=biuld /a /b\n",
-        2,
+        4,
         &["biuld", "build", ":3|line 3"],
     ),
     mistake("own stage", "FROM base AS x\nCOPY --from=x /a /b\n", 2, &["x", ":2|line 2"]),
