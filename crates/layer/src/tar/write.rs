@@ -211,3 +211,69 @@ fn printable(name: &[u8]) -> Vec<u8> {
     let safe = |b: &u8| if b.is_ascii_graphic() { *b } else { b'_' };
     name.iter().take(80).map(safe).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tar::read::Members;
+
+    fn member(body: Body) -> Member {
+        Member { mode: 0o644, ..Member::mark(LayerPath::clean("big"), body) }
+    }
+
+    /// Header and PAX records only: nobody wants to wait for the bytes.
+    #[test]
+    fn sizes_and_times_beyond_octal() {
+        let mut limits = Vec::new();
+        for size in [(8 << 30) - 1, 8 << 30, 9 << 30, 1 << 50] {
+            let header = TarWriter::new(io::sink(), None).header(&member(Body::File { size })).unwrap();
+            let raw = Members::new(header.as_slice()).next().unwrap().unwrap();
+            assert_eq!((raw.size, raw.offset), (size, Some(header.len() as u64)));
+            limits.push(header.len() / BLOCK);
+        }
+        // Only what does not fit costs a PAX header.
+        assert_eq!(limits, [1, 3, 3, 3]);
+        for secs in [i64::MIN, -1, 0, (8 << 30) - 1, 8 << 30, i64::MAX] {
+            let mut late = member(Body::Fifo);
+            late.mtime = Mtime { secs, nanos: 999_999_999 };
+            let header = TarWriter::new(io::sink(), None).header(&late).unwrap();
+            let raw = Members::new(header.as_slice()).next();
+            // The lowest number has no positive twin, so its text cannot be read back; nobody has such a clock.
+            if secs != i64::MIN {
+                assert_eq!(raw.unwrap().unwrap().mtime, Mtime { secs, nanos: 0 });
+            }
+        }
+    }
+
+    /// A file that grows or shrinks while it is written.
+    #[test]
+    fn content_of_another_size() {
+        for bytes in [&b"abc"[..], b"abcde"] {
+            let written =
+                TarWriter::new(io::sink(), None).member(&member(Body::File { size: 4 }), &mut &bytes[..]);
+            assert!(matches!(written, Err(TarError::Size { expected: 4, .. })), "{written:?}");
+        }
+    }
+
+    #[test]
+    fn ustar_prefixes() {
+        let cases = [
+            (vec![100], true),
+            (vec![101], false),
+            (vec![50, 60], true),
+            (vec![155, 100], true),
+            (vec![156, 100], false),
+            (vec![155, 101], false),
+            (vec![20, 200], false),
+        ];
+        for (lengths, fits) in cases {
+            let parts: Vec<String> = lengths.iter().map(|n| "x".repeat(*n)).collect();
+            let mut file = member(Body::File { size: 0 });
+            file.path = LayerPath::clean(parts.join("/"));
+            let header = TarWriter::new(io::sink(), None).header(&file).unwrap();
+            assert_eq!(header.len() == BLOCK, fits, "{lengths:?}");
+            let raw = Members::new(header.as_slice()).next().unwrap().unwrap();
+            assert_eq!(raw.name, file.path.as_bytes(), "{lengths:?}");
+        }
+    }
+}
