@@ -57,13 +57,16 @@ pub(crate) fn error(report: &Report<'_>, ink: Ink) -> String {
     if let (false, Some(source)) = (report.findings.is_empty(), report.source) {
         return findings(report.findings, source, ink);
     }
-    let title = Level::ERROR.primary_title(report.message.as_str());
-    let mut group = Group::with_title(title);
-    if let (Some(at), Some(source)) = (report.at, report.source) {
-        group = group.element(snippet(source, at.span));
-    }
-    if let Some(hint) = &report.hint {
-        group = group.element(Level::HELP.message(hint.as_str()));
+    let mut group = Group::with_title(Level::ERROR.primary_title(report.message.as_str()));
+    let hint = report.hint.as_deref();
+    let (Some(at), Some(source)) = (report.at, report.source) else {
+        // Drawn apart: groups of one drawing are joined by a bar, which makes sense beside source lines only.
+        let hint = hint.map(|hint| render(&[Group::with_title(Level::HELP.primary_title(hint))], ink));
+        return render(&[group], ink) + hint.as_deref().unwrap_or_default();
+    };
+    group = group.element(snippet(source, at.span));
+    if let Some(hint) = hint {
+        group = group.element(Level::HELP.message(hint));
     }
     render(&[group], ink)
 }
@@ -154,6 +157,16 @@ error: \"make && make install\" ended with exit code 127
   | |_________________^
   |
   = help: 127 says that a command was not found in the image
+";
+        assert_eq!(super::error(&error.report(), INK), want);
+    }
+
+    #[test]
+    fn an_error_without_a_place() {
+        let error = CliError::NoHome;
+        let want = "\
+error: HOME is not set, so there is no place for the store
+help: set HOME, or name a place with --root DIR
 ";
         assert_eq!(super::error(&error.report(), INK), want);
     }

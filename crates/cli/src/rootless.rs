@@ -14,6 +14,11 @@ pub(crate) fn rung_now() -> Rung {
     if rustix::process::geteuid().is_root() { Rung::Root } else { Rung::None }
 }
 
+fn may_mount() -> bool {
+    rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SYS_ADMIN))
+}
+
 /// Makes sure that steps can run, as well as this machine allows. In a process without privilege this starts the program over
 /// inside a user namespace and does not return; that must happen before any thread is started. Where nothing is
 /// possible it gives [`Rung::None`].
@@ -21,6 +26,8 @@ pub(crate) fn climb(store: &Path) -> Result<Rung, CliError> {
     let now = rung_now();
     match now {
         Rung::SubIds | Rung::SingleId => return Ok(now),
+        // Trying it out would cost more than a cached build does; if namespaces are refused all the same, the step says so.
+        Rung::Root if may_mount() => return Ok(now),
         Rung::Root | Rung::None => {}
     }
     let rung = probe(store).rung;
