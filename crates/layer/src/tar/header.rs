@@ -145,6 +145,14 @@ pub(crate) fn number(field: &[u8]) -> Option<i128> {
     Some(value)
 }
 
+/// A decimal number, digits only: what PAX records and sparse maps hold.
+pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
 fn base256(field: &[u8]) -> Option<i128> {
     let negative = field[0] & 0x40 != 0;
     let mut value: i128 = if negative { -1 } else { 0 };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::TarError;
+use super::header::decimal;
 use super::sparse::PaxSparse;
 use crate::index::Mtime;
 
@@ -66,14 +67,6 @@ impl Pax {
 
 fn optional<T>(value: &[u8], parse: impl Fn(&[u8]) -> Option<T>) -> Option<Option<T>> {
     if value.is_empty() { Some(None) } else { parse(value).map(Some) }
-}
-
-/// Digits only.
-pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
-    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// `[-]SECONDS[.FRACTION]`, nanoseconds cut off below.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use super::header::{Header, text};
-use super::pax::{Pax, decimal};
+use super::header::{Header, decimal, text};
+use super::pax::Pax;
 use super::sparse::{Piece, consistent, old_pieces, pieces};
 use super::{BLOCK, TarError};
 use crate::index::Mtime;

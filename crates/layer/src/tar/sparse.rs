@@ -1,8 +1,7 @@
 //! GNU's sparse files: which pieces of a file are stored, the rest being zeros. Old GNU headers (type `S`) and the PAX
 //! forms 0.0, 0.1 and 1.0.
 
-use super::header::number;
-use super::pax::decimal;
+use super::header::{decimal, number};
 
 /// A stored piece of a sparse file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
