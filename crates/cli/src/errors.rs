@@ -437,14 +437,16 @@ fn judge_sandbox(error: &kiln_sandbox::Error) -> (u8, Option<String>) {
 
 /// An I/O error anywhere among the causes makes it the machine's fault.
 fn judge_causes(error: &(dyn std::error::Error + 'static)) -> (u8, Option<String>) {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return judge_io(error);
-        }
-        next = error.source();
-    }
-    (status::FAILED, None)
+    io_cause(error).map_or((status::FAILED, None), judge_io)
+}
+
+/// Whether it comes down to a reader that went away.
+pub(crate) fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    io_cause(error).is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn io_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref())
 }
 
 fn judge_io(error: &io::Error) -> (u8, Option<String>) {

@@ -166,7 +166,8 @@ impl Job<'_> {
             done = Done { image: Some(image), names };
         }
         let asked = self.args.iidfile.is_some() || self.args.quiet || self.args.metadata_file.is_some();
-        if done.image.is_none() && asked {
+        // Files alone have no id, and an image that nobody gets is not made for one.
+        if self.outputs.is_empty() && asked {
             done.image = Some(self.image(maker, &ImageSpec::default(), &mut made)?);
         }
         Ok(done)
@@ -226,8 +227,8 @@ fn outputs(args: &BuildArgs) -> Result<Vec<Output>, CliError> {
     if args.load && !all.iter().any(|o| matches!(o, Output::Load { .. })) {
         all.push(Output::Load { image: spec() });
     }
-    // A name is given in the store, whatever else happens to the image.
-    if !args.tags.is_empty() && !all.iter().any(|o| matches!(o, Output::Image { .. })) && all.is_empty() {
+    // As with buildx, a name goes with each output; without any it is given in the store.
+    if !args.tags.is_empty() && all.is_empty() {
         all.push(Output::Image { push: false, by_digest: false, insecure: false, image: spec() });
     }
     let annotations = args.annotations.iter().flat_map(|list| &list.0);

@@ -7,7 +7,7 @@ use kiln_build::engine::Built;
 use kiln_build::event::TaskKind;
 
 use crate::args::output::Dest;
-use crate::errors::CliError;
+use crate::errors::{CliError, is_broken_pipe};
 use crate::output::image::{Maker, place};
 use crate::output::target::Target;
 
@@ -48,7 +48,8 @@ pub(crate) fn tar(maker: &Maker<'_>, dest: &Dest, split: Option<bool>) -> Result
         let mut target = Target::open(dest)?;
         for built in maker.built {
             let mut out = BufWriter::with_capacity(1 << 20, target.file());
-            maker.engine.write_rootfs_tar(built, &mut out, None)?;
+            let written = maker.engine.write_rootfs_tar(built, &mut out, None);
+            written.map_err(|e| if is_broken_pipe(&e.kind) { CliError::BrokenPipe } else { e.into() })?;
             std::io::Write::flush(&mut out)?;
         }
         target.finish()
