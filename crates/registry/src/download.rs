@@ -43,7 +43,8 @@ impl Downloader {
         let options = self.transport.options();
         let answer = retry::run(&options.retry, &options.cancel, || self.open(url))?;
         let parser = jiff::fmt::rfc2822::DateTimeParser::new().relaxed_weekday(true);
-        let last_modified = answer.header("last-modified").and_then(|text| parser.parse_timestamp(text.trim()).ok());
+        let last_modified =
+            answer.header("last-modified").and_then(|text| parser.parse_timestamp(text.trim()).ok());
         let (place, promised) = (answer.url.clone(), answer.length());
         let mut out = Local { out, failed: None };
         let copied = io::copy(&mut answer.into_reader(), &mut out);
