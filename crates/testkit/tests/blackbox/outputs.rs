@@ -3,6 +3,7 @@
 use kiln_testkit::actor::Actor;
 use kiln_testkit::image::{Layout, digest_of};
 use kiln_testkit::kiln::Kiln;
+use kiln_testkit::machine::Machine;
 use kiln_testkit::outcome::Outcome;
 use kiln_testkit::peers::{self, Docker, podman_load};
 
@@ -108,18 +109,21 @@ fn rawjson_is_a_line_of_json_for_each_event() {
 #[test]
 fn a_context_from_standard_input() {
     let kiln = Kiln::new(Actor::NoSub);
-    let spec = format!("type=oci,dest={},tar=false", kiln.scratch.join("image").display());
-    let base = format!("base=docker-image://{}", kiln_testkit::machine::Machine::get().base("busybox:1.35"));
-    let command = || kiln.command(["build", "--build-context", &base, "-o", &spec, "-"]);
-    Outcome::with_input(command(), b"FROM base\nCOPY <<E /f\nfrom stdin\nE\n").succeeds();
-    assert_eq!(Layout::open(&kiln.scratch.join("image")).file("f"), "from stdin\n");
+    let base = format!("base=docker-image://{}", Machine::get().base("busybox:1.35"));
+    let build = |name: &str, input: &[u8]| {
+        let dest = kiln.scratch.join(name);
+        let spec = format!("type=oci,dest={},tar=false", dest.display());
+        Outcome::with_input(kiln.command(["build", "--build-context", &base, "-o", &spec, "-"]), input)
+            .succeeds();
+        Layout::open(&dest).file("f")
+    };
+    assert_eq!(build("text", b"FROM base\nCOPY <<E /f\nfrom stdin\nE\n"), "from stdin\n");
 
     let context =
         kiln.scratch.tree("context", &[("Dockerfile", "FROM base\nCOPY f /f\n"), ("f", "from a tar\n")]);
     let mut tar = tar::Builder::new(Vec::new());
     tar.append_dir_all(".", &context).expect("memory takes it");
-    Outcome::with_input(command(), &tar.into_inner().expect("memory takes it")).succeeds();
-    assert_eq!(Layout::open(&kiln.scratch.join("image")).file("f"), "from a tar\n");
+    assert_eq!(build("tar", &tar.into_inner().expect("memory takes it")), "from a tar\n");
 }
 
 #[test]
