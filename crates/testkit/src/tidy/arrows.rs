@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Which of the workspace's crates each of them may name as a normal dependency.
-pub const ARROWS: [(&str, &[&str]); 9] = [
+pub const ARROWS: [(&str, &[&str]); 10] = [
     ("dockerfile", &[]),
     ("oci", &[]),
     ("sandbox", &[]),
@@ -16,6 +16,7 @@ pub const ARROWS: [(&str, &[&str]); 9] = [
     ("build", &["plan", "layer", "oci", "sandbox", "dockerfile"]),
     ("cli", &["build", "registry", "oci", "sandbox", "dockerfile"]),
     ("testkit", &[]),
+    ("bench", &[]),
 ];
 
 /// Packages with one home: nobody else may depend on them, not even for tests.
