@@ -183,7 +183,7 @@ pub fn write_tree(
     let mut unpacker = Unpacker::new(dest, Form::Overlay, owners)?.above(lower);
     for item in entries {
         let member = Member::from(&item.entry);
-        if sources.clone_file(item, &member, &mut unpacker)? {
+        if unpacker.may_clone() && sources.clone_file(item, &member, &mut unpacker)? {
             continue;
         }
         let mut reader = Checked::new(sources.open(item)?);

@@ -63,6 +63,9 @@ pub struct Unpacker<'a> {
     parents: Parents,
     directories: metadata::Directories,
     skipped: Unpacked,
+    /// Until the filesystem has said that it knows no reflinks, or none from where the originals are. To ask it again for each
+    /// file is dear: the file that was made in vain slows the making of all others down (ext4 avoids inodes just freed).
+    may_clone: bool,
 }
 
 impl<'a> Unpacker<'a> {
@@ -82,6 +85,7 @@ impl<'a> Unpacker<'a> {
             parents: Parents::default(),
             directories,
             skipped: Unpacked::default(),
+            may_clone: true,
         })
     }
 
@@ -100,6 +104,12 @@ impl<'a> Unpacker<'a> {
     /// See [`UnpackError`]. What was unpacked so far stays.
     pub fn place(&mut self, member: &Member, content: &mut dyn Read) -> Result<(), UnpackError> {
         self.placed(member, content).map_err(|source| at(&member.path, source))
+    }
+
+    /// Whether [`Unpacker::place_clone`] may succeed; once `false`, it stays so.
+    #[must_use]
+    pub fn may_clone(&self) -> bool {
+        self.may_clone
     }
 
     /// Makes `member`, a file, as a copy of `original` without passing its bytes through the process, if the filesystem can
@@ -170,7 +180,9 @@ impl<'a> Unpacker<'a> {
         let parent = self.parent_of(&member.path)?;
         let name = member.path.name();
         let file = place::new_file(&parent, name)?;
-        if rustix::fs::ioctl_ficlone(&file, original).is_err() {
+        if let Err(refusal) = rustix::fs::ioctl_ficlone(&file, original) {
+            // EINVAL is about this one file.
+            self.may_clone &= refusal == rustix::io::Errno::INVAL;
             crate::tree::remove(parent.as_fd(), name)?;
             return Ok(None);
         }
