@@ -15,6 +15,9 @@ use rustix::fs::Statx;
 /// The clock of file systems ticks in steps of up to this many nanoseconds (a kernel tick at 100 Hz, doubled).
 const GRAIN: i128 = 20_000_000;
 
+/// That of file systems which keep no fractions of a second (ext3, FAT's two seconds).
+const COARSE: i128 = 2_000_000_000;
+
 /// What identifies a file's content without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
@@ -86,7 +89,8 @@ impl StatCache {
     }
 
     fn note(&mut self, path: &LayerPath, stamp: &Stamp, set: impl FnOnce(&mut Known)) {
-        if stamp.ctime.max(stamp.mtime) > self.now - GRAIN {
+        let grain = if stamp.ctime % 1_000_000_000 == 0 { COARSE } else { GRAIN };
+        if stamp.ctime.max(stamp.mtime) > self.now - grain {
             return;
         }
         let fresh = Known { stamp: *stamp, digest: None, no_xattrs: false };
@@ -191,6 +195,8 @@ mod tests {
         let path = LayerPath::clean("a");
         cache.note_digest(&path, &stamp(1_000_000_000 - 1), Digest::of(b"x"));
         assert_eq!(cache.digest(&path, &stamp(1_000_000_000 - 1)), None);
+        cache.note_digest(&path, &stamp(0), Digest::of(b"x"));
+        assert_eq!(cache.digest(&path, &stamp(0)), None, "a clock of whole seconds");
         cache.note_digest(&path, &stamp(5), Digest::of(b"x"));
         assert_eq!(cache.digest(&path, &stamp(6)), None, "another change time");
         assert_eq!(cache.digest(&path, &stamp(5)), Some(Digest::of(b"x")));
