@@ -151,11 +151,15 @@ impl ContextFiles {
         // The calls that take a handle refuse one opened with O_PATH; its name in /proc does not.
         let by_handle = format!("/proc/self/fd/{}", handle.as_raw_fd());
         let failed = |e| io_at(&self.host_path(path), "read the attributes of", e);
-        let mut names = vec![0; 65536];
-        let length = match rustix::fs::listxattr(&by_handle, &mut names) {
-            Ok(length) => length,
-            Err(Errno::NOTSUP) => 0,
-            Err(e) => return Err(failed(e)),
+        let mut names = vec![0; 256];
+        let length = loop {
+            match rustix::fs::listxattr(&by_handle, &mut names) {
+                Ok(length) => break length,
+                Err(Errno::NOTSUP) => break 0,
+                // The kernel has no longer lists than this.
+                Err(Errno::RANGE) if names.len() < 65536 => names.resize(65536, 0),
+                Err(e) => return Err(failed(e)),
+            }
         };
         let ours = |n: &&[u8]| {
             *n == b"security.capability" || (n.starts_with(b"user.") && !n.starts_with(b"user.overlay."))
@@ -186,7 +190,12 @@ impl ContextFiles {
         if !ignore.may_hold_reincluded(dir.as_bytes()) {
             return Ok(false);
         }
-        Ok(!self.children(dir)?.is_empty())
+        for name in self.names(dir)? {
+            if self.node(&dir.join(&name))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn names(&self, dir: &LayerPath) -> Result<Vec<Vec<u8>>, BuildErrorKind> {
@@ -232,9 +241,13 @@ impl Files for ContextFiles {
         if let Some(known) = node.stamp.and_then(|stamp| lock(&self.cache).digest(path, &stamp)) {
             return Ok(known);
         }
-        let file = self.open_beneath(path, OFlags::RDONLY | OFlags::NOFOLLOW)?;
+        // A fifo that took the file's place must not block.
+        let file = self.open_beneath(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK)?;
         let failed = |e| io_at(&self.host_path(path), "read", e);
         let stat = statx(&file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).map_err(failed)?;
+        if !FileType::from_raw_mode(u32::from(stat.stx_mode)).is_file() {
+            return Err(failed(Errno::INVAL));
+        }
         let stamp = Stamp::of(&stat);
         let mut hasher = Hasher::new();
         let mut buffer = vec![0; 128 * 1024];

@@ -78,7 +78,14 @@ pub(crate) fn follow(
     };
     while let Some(name) = pending.pop() {
         if name == b".." {
+            if !node.is_dir() {
+                return Ok(None);
+            }
             at = at.parent().unwrap_or_default();
+            match files.node(&at)? {
+                Some(above) => node = above,
+                None => return Ok(None),
+            }
             continue;
         }
         let next = at.join(&name);
@@ -93,6 +100,10 @@ pub(crate) fn follow(
             }
             if target.starts_with(b"/") {
                 at = LayerPath::root();
+                match files.node(&at)? {
+                    Some(root) => node = root,
+                    None => return Ok(None),
+                }
             }
             pending.extend(
                 target
@@ -106,9 +117,5 @@ pub(crate) fn follow(
         at = next;
         node = found;
     }
-    if at.is_root() || !node.is_dir() {
-        return Ok(Some((at, node)));
-    }
-    // `..` may have led back up: the node has to be that of where we stand.
-    Ok(files.node(&at)?.map(|node| (at, node)))
+    Ok(Some((at, node)))
 }
