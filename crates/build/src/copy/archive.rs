@@ -9,10 +9,11 @@ use std::sync::Arc;
 use kiln_layer::compress::{Format, decompressor};
 use kiln_layer::handle::{BlobForm, LayerHandle};
 use kiln_layer::index::{Entry, Kind};
+use kiln_layer::pack::PackError;
 use kiln_layer::path::LayerPath;
 use kiln_layer::tar::looks_like_tar;
 use kiln_layer::tar::scan::{NullSink, scan};
-use kiln_oci::digest::Digest;
+use kiln_oci::digest::{Digest, Hasher};
 use rustix::fs::OFlags;
 
 use crate::copy::place::{Bytes, Placement};
@@ -35,7 +36,8 @@ impl Archive {
         path: &LayerPath,
         digest: Digest,
     ) -> Result<Option<Self>, BuildErrorKind> {
-        let file = File::from(context.open_beneath(path, OFlags::RDONLY | OFlags::NOFOLLOW)?);
+        let file =
+            File::from(context.open_beneath(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK)?);
         Self::sniff(file, path.display(), digest)
     }
 
@@ -67,8 +69,16 @@ impl Archive {
         };
         self.file.seek(SeekFrom::Start(0))?;
         let mut plain = tempfile::NamedTempFile::new_in(tmp)?;
-        let mut reader = decompressor(self.file.as_fd().try_clone_to_owned().map(File::from)?, None)?;
-        io::copy(&mut reader, plain.as_file_mut()).map_err(|e| wrong(&e))?;
+        let mut file = self.file.as_fd().try_clone_to_owned().map(File::from)?;
+        let mut hashed = Hashed { inner: &mut file, hasher: Hasher::new() };
+        let unpacked =
+            decompressor(&mut hashed, None).and_then(|mut reader| io::copy(&mut reader, plain.as_file_mut()));
+        io::copy(&mut hashed, &mut io::sink())?;
+        // The step's key says what the file was; a result of anything else must not be kept under it.
+        if hashed.hasher.finish() != self.digest {
+            return Err(PackError::Changed { path: self.name.clone() }.into());
+        }
+        unpacked.map_err(|e| wrong(&e))?;
         plain.flush()?;
         let again = fs_err::File::open(plain.path())?;
         let scanned = scan(again, &mut NullSink).map_err(|e| wrong(&e))?;
@@ -93,6 +103,10 @@ impl Archive {
         placement.make_directory(dest)?;
         let Some(handle) = self.handle() else { return Ok(()) };
         for (place, entry) in handle.index.entries.iter().enumerate() {
+            // `./` is about the folder that was packed, not about where it goes.
+            if entry.path.is_root() {
+                continue;
+            }
             let (kind, bytes, link) = match &entry.kind {
                 Kind::Whiteout => {
                     return Err(BuildErrorKind::Copy {
@@ -121,6 +135,20 @@ impl Archive {
             placement.put_entry(copied, &dest.join(entry.path.as_bytes()), true, (bytes, link))?;
         }
         Ok(())
+    }
+}
+
+/// Hashes what passes.
+struct Hashed<'a> {
+    inner: &'a mut File,
+    hasher: Hasher,
+}
+
+impl Read for Hashed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
     }
 }
 
