@@ -242,18 +242,19 @@ impl<'a> Placement<'a> {
 
     /// The finished entries in order. Of several names of one file the first carries the content.
     pub(crate) fn finish(self) -> Vec<Planned> {
-        let mut first: HashMap<(u64, u64), (LayerPath, Entry)> = HashMap::new();
+        let mut first: HashMap<(u64, u64), (LayerPath, Bytes)> = HashMap::new();
         let mut planned: Vec<Planned> = self.planned.into_values().collect();
         for one in &mut planned {
             let Some(link) = one.link else { continue };
             match first.get(&link) {
-                // Flags that differ (two sources, two chmods) make two files; within one COPY they cannot.
-                Some((target, carrier)) if carrier.mode == one.entry.mode => {
+                // One name that was taken twice (by way of a symbolic link, say) is no second name.
+                Some((_, bytes)) if matches!(bytes, Bytes::Source(_)) && *bytes == one.bytes => {}
+                Some((target, _)) => {
                     one.entry.kind = Kind::Hardlink { target: target.clone() };
                     one.bytes = Bytes::None;
                 }
-                _ => {
-                    first.insert(link, (one.entry.path.clone(), one.entry.clone()));
+                None => {
+                    first.insert(link, (one.entry.path.clone(), one.bytes.clone()));
                 }
             }
         }
