@@ -49,8 +49,13 @@ pub(crate) fn load_index(store: &Store, id: &Digest) -> Result<Index, BuildError
 /// Writes an index; its layer's id is the result. Idempotent.
 pub(crate) fn save_index(store: &Store, index: &Index) -> Result<Digest, BuildErrorKind> {
     let id = index.layer_id();
-    write_bytes(&store.tmp(), &store.index_path(&id), &codec::encode(index))?;
+    save_index_as(store, &id, index)?;
     Ok(id)
+}
+
+/// Writes the index of layer `id`. Idempotent.
+pub(crate) fn save_index_as(store: &Store, id: &Digest, index: &Index) -> Result<(), BuildErrorKind> {
+    Ok(write_bytes(&store.tmp(), &store.index_path(id), &codec::encode(index))?)
 }
 
 /// The name of a blob form: what is written into it, and how.

@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::BuildErrorKind;
 use crate::event::{TaskId, TaskKind, TaskOutcome};
-use crate::layers::forms::save_index;
+use crate::key;
+use crate::layers::forms::save_index_as;
 use crate::layers::{Layer, Pulled};
 use crate::report::Reporter;
 use crate::store::{Store, read_json, write_json};
@@ -118,7 +119,8 @@ impl Puller<'_> {
         task: TaskId,
     ) -> Result<Arc<Layer>, BuildErrorKind> {
         let (descriptor, diff_id) = (&image.layers[i], image.config.rootfs.diff_ids[i]);
-        let _turn = self.store.lock(&format!("blob-{}", descriptor.digest.hex())).map_err(|e| e.kind)?;
+        let turn = format!("blob-{}", descriptor.digest.hex());
+        let _turn = self.store.lock_while(&turn, || self.reporter.check())?;
         // Another build may have fetched it meanwhile.
         if let Some(layer) = self.known(descriptor, diff_id)? {
             return Ok(layer);
@@ -154,7 +156,9 @@ impl Puller<'_> {
     }
 
     fn keep(&self, descriptor: &Descriptor, scanned: Scanned) -> Result<Arc<Layer>, BuildErrorKind> {
-        let id = save_index(self.store, &scanned.index)?;
+        // A layer that kiln made of the same files has another tar, and so other offsets in its index.
+        let id = key::chain(&scanned.diff_id.0, &scanned.index.layer_id());
+        save_index_as(self.store, &id, &scanned.index)?;
         let content = scanned.index.content_id();
         let record = BlobRecord { layer: id, content, diff_id: scanned.diff_id };
         write_json(&self.store.tmp(), &self.store.base_path(&descriptor.digest), &record)?;

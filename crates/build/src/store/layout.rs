@@ -1,6 +1,7 @@
 //! Which folder holds what.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use kiln_layer::unpack::Owners;
 use kiln_oci::digest::Digest;
@@ -11,6 +12,9 @@ use crate::store::lock::Lock;
 
 /// Written to the file `kiln-store` of a new store; a store with another number is refused.
 const FORMAT: &str = "kiln store 1\n";
+
+/// How often a lock that somebody else holds is tried again.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A store on disk.
 ///
@@ -152,6 +156,23 @@ impl Store {
     /// Takes the lock called `name`, waiting for whoever holds it.
     pub(crate) fn lock(&self, name: &str) -> Result<Lock, BuildError> {
         Ok(Lock::exclusive(&self.root.join("locks").join(name)).map_err(BuildErrorKind::Io)?)
+    }
+
+    /// Takes the lock called `name`, waiting for whoever holds it as long as `go_on` has nothing against it: holders may take as long as
+    /// a step of another build, and who presses Ctrl-C does not want to wait for that.
+    pub(crate) fn lock_while(
+        &self,
+        name: &str,
+        go_on: impl Fn() -> Result<(), BuildErrorKind>,
+    ) -> Result<Lock, BuildErrorKind> {
+        let path = self.root.join("locks").join(name);
+        loop {
+            if let Some(lock) = Lock::try_exclusive(&path)? {
+                return Ok(lock);
+            }
+            go_on()?;
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// Takes the lock called `name` if nobody holds it.
