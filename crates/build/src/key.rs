@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// Changes whenever the same parts would make another layer.
 const VERSION: &str = "kiln step 1";
 
+/// The kinds of parts that are the content of something that is read.
+const READ: [&str; 6] = ["rootfs", "file", "parent", "archive", "download", "bound"];
+
 /// The parts of a key, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeyParts(pub Vec<Part>);
@@ -35,9 +38,18 @@ impl KeyParts {
 
     /// The key.
     pub(crate) fn key(&self) -> Digest {
+        Self::digest(self.0.iter())
+    }
+
+    /// Identity of what the step does, whatever the files are that it reads.
+    pub(crate) fn instruction(&self) -> Digest {
+        Self::digest(self.0.iter().filter(|part| !READ.contains(&part.kind.as_str())))
+    }
+
+    fn digest<'a>(parts: impl Iterator<Item = &'a Part>) -> Digest {
         let mut hasher = Hasher::new();
         hasher.part(VERSION.as_bytes());
-        for part in &self.0 {
+        for part in parts {
             hasher.part(part.kind.as_bytes());
             hasher.part(part.name.as_bytes());
             hasher.part(part.value.as_bytes());

@@ -21,16 +21,7 @@ use crate::layers::{Layer, Rootfs, forms};
 use crate::report::failure_outcome;
 use crate::request::{Compression, LayerForm};
 use crate::users;
-use crate::work::{Made, Work};
-
-/// A stage that is done.
-pub(crate) struct StageResult {
-    pub(crate) rootfs: Rootfs,
-    /// The base image's history and one line for each step since.
-    pub(crate) history: Vec<History>,
-    /// When its last layer was made, if any step has made one.
-    pub(crate) created: Option<String>,
-}
+use crate::work::{Made, StageResult, Turn, Work};
 
 /// A stage in progress.
 pub(crate) struct Stage<'a> {
@@ -39,14 +30,6 @@ pub(crate) struct Stage<'a> {
     pub(crate) index: usize,
     /// Whether the cache may be used for it.
     pub(crate) cached: bool,
-}
-
-/// A step that is about to be done.
-pub(crate) struct Turn<'a> {
-    pub(crate) task: TaskId,
-    pub(crate) step: &'a Step,
-    /// How many steps with a layer come after it in its stage.
-    pub(crate) after: usize,
 }
 
 impl Stage<'_> {
@@ -80,7 +63,7 @@ impl Stage<'_> {
     /// FROM.
     fn start(&self, task: TaskId) -> Result<StageResult, BuildErrorKind> {
         let history = self.plan.config.history.clone();
-        let empty = |rootfs| StageResult { rootfs, history, created: None };
+        let empty = |rootfs: Rootfs| StageResult { rootfs, history, created: None };
         // A stage that starts from another says so by waiting for it, not by a task of its own.
         if let StageBase::Stage(i) = &self.plan.base {
             let parent = self.work.slots.wait(*i)?;
@@ -96,9 +79,18 @@ impl Stage<'_> {
             StageBase::Image(key) => Ok((empty(self.work.bases.rootfs(key)?), TaskOutcome::Done)),
             StageBase::Context(name) => {
                 let made = self.context_as_base(name)?;
-                let mut rootfs = Rootfs::empty();
-                rootfs.push(made.layer);
-                Ok((empty(rootfs), made.outcome))
+                let mut start = empty(Rootfs::empty());
+                start.rootfs.push(made.layer);
+                // Each layer has a line of history, or programs that pair them go wrong.
+                start.history.push(History {
+                    created: Some(made.created.clone()),
+                    created_by: Some(self.plan.text.clone()),
+                    comment: Some("buildkit.dockerfile.v0".to_owned()),
+                    empty_layer: false,
+                    author: None,
+                });
+                start.created = Some(made.created);
+                Ok((start, made.outcome))
             }
             StageBase::Scratch | StageBase::Stage(_) => Ok((empty(Rootfs::empty()), TaskOutcome::Done)),
         })
@@ -127,10 +119,10 @@ impl Stage<'_> {
     fn step(&self, op: &Op, task: TaskId, i: usize, rootfs: &Rootfs) -> Result<Made, BuildErrorKind> {
         self.await_inputs(op)?;
         let after = self.plan.steps[i + 1..].iter().filter(|s| s.op.is_some()).count();
-        let turn = Turn { task, step: &self.plan.steps[i], after };
+        let turn = Turn { task, step: &self.plan.steps[i], cached: self.cached, after };
         self.timed(task, || {
             let made = match op {
-                Op::Run(run) => crate::run::step(self, run, &turn, rootfs),
+                Op::Run(run) => crate::run::step(self.work, run, &turn, rootfs),
                 Op::Copy(copy) => self.copy(copy, &turn, rootfs),
                 Op::Workdir(workdir) => self.workdir(workdir, &turn, rootfs),
             }?;
@@ -254,7 +246,7 @@ impl Stage<'_> {
             seen: std::collections::BTreeMap::new(),
         };
         let after = self.plan.steps.iter().filter(|s| s.op.is_some()).count();
-        self.copy(&op, &Turn { task: TaskId(0), step: &step, after }, &Rootfs::empty())
+        self.copy(&op, &Turn { task: TaskId(0), step: &step, cached: self.cached, after }, &Rootfs::empty())
     }
 
     /// The stage's name and the number of a step in it, as on the screen.

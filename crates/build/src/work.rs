@@ -4,22 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use kiln_oci::config::History;
 use kiln_oci::digest::Digest;
-use kiln_plan::model::{Origin, Plan};
+use kiln_plan::model::{Origin, Plan, Step};
 use serde::{Deserialize, Serialize};
 
 use crate::bases::Bases;
 use crate::contexts::Contexts;
 use crate::copy::From;
 use crate::error::BuildErrorKind;
-use crate::event::TaskOutcome;
+use crate::event::{TaskId, TaskOutcome};
 use crate::files::rootfs::RootfsFiles;
 use crate::key::{self, KeyParts};
 use crate::layers::{Layer, Rootfs, forms};
 use crate::report::Reporter;
 use crate::request::Request;
 use crate::schedule::{Permits, Slots};
-use crate::stage::StageResult;
 use crate::store::{Store, read_json, write_json};
 
 /// One build of one platform.
@@ -40,6 +40,25 @@ pub(crate) struct Work<'a> {
     pub(crate) wants_namespace: AtomicBool,
 }
 
+/// A stage that is done.
+pub(crate) struct StageResult {
+    pub(crate) rootfs: Rootfs,
+    /// The base image's history and one line for each step since.
+    pub(crate) history: Vec<History>,
+    /// When its last layer was made, if any step has made one.
+    pub(crate) created: Option<String>,
+}
+
+/// A step that is about to be done.
+pub(crate) struct Turn<'a> {
+    pub(crate) task: TaskId,
+    pub(crate) step: &'a Step,
+    /// Whether the cache may be used for it.
+    pub(crate) cached: bool,
+    /// How many steps with a layer come after it in its stage.
+    pub(crate) after: usize,
+}
+
 /// What a step made; named by its key.
 #[derive(Serialize, Deserialize)]
 struct StepRecord {
@@ -49,7 +68,7 @@ struct StepRecord {
     created: String,
 }
 
-/// The layer that first led to a root filesystem's content.
+/// The layer that an instruction first made of a root filesystem's content.
 #[derive(Serialize, Deserialize)]
 struct ChainRecord {
     layer: Digest,
@@ -86,13 +105,13 @@ impl Work<'_> {
         if cached && let Some(made) = self.known(&key)? {
             return Ok(made);
         }
-        let _turn = self.store.lock(&format!("step-{}", key.hex())).map_err(|e| e.kind)?;
+        let _turn = self.store.lock_while(&format!("step-{}", key.hex()), || self.reporter.check())?;
         if cached && let Some(made) = self.known(&key)? {
             return Ok(made);
         }
         self.reporter.check()?;
         let layer = make(&key)?;
-        let made = self.cut_off(below, layer)?;
+        let made = self.cut_off(below, &parts.instruction(), layer)?;
         let record =
             StepRecord { layer: made.layer.id, content: made.layer.content, created: made.created.clone() };
         let tmp = self.store.tmp();
@@ -115,12 +134,13 @@ impl Work<'_> {
         self.epoch.map_or(created, |epoch| rfc3339(epoch, 0))
     }
 
-    /// If an earlier layer led from the same root filesystem to the same content, that one is taken: what lies above it then
-    /// stays cached, and the image keeps its digest.
-    fn cut_off(&self, below: &Rootfs, layer: Layer) -> Result<Made, BuildErrorKind> {
-        let path = self.store.chain_path(&key::chain(&below.chain, &layer.content));
+    /// If the same instruction led from the same root filesystem to the same content before, that layer is taken: the image keeps its
+    /// digest. (What lies above stays cached anyway: its keys are of contents.) Another instruction may be there for the sake of the times
+    /// that it gives files, which contents leave out, so its layer stays its own.
+    fn cut_off(&self, below: &Rootfs, instruction: &Digest, layer: Layer) -> Result<Made, BuildErrorKind> {
+        let chain = key::chain(&below.chain, &layer.content);
+        let path = self.store.chain_path(&key::chain(&chain, instruction));
         if let Some(record) = read_json::<ChainRecord>(&path)?
-            && record.layer != layer.id
             && forms::is_there(self.store, &record.layer)?
         {
             let old = Arc::new(Layer::new(record.layer, layer.content, None));

@@ -137,23 +137,45 @@ fn gather_parents(files: &dyn Files, found: &Match) -> Result<Vec<Item>, BuildEr
     Ok(out)
 }
 
+/// Names of files that have several, across all sources of one step.
+#[derive(Default)]
+pub(crate) struct Linked {
+    first: HashMap<(u64, u64), usize>,
+    files: usize,
+}
+
+impl Linked {
+    /// Which of the step's files is the first with the inode of this one, if an earlier one has it. A file with further names that the
+    /// step does not take is like any other.
+    fn earlier(&mut self, node: &Node) -> Option<usize> {
+        self.files += 1;
+        let number = self.files;
+        let first = *self.first.entry(node.link?).or_insert(number);
+        (first != number).then_some(first)
+    }
+}
+
 /// Adds what was gathered to a step's key. Owners count only where they are copied (`owners`).
-pub(crate) fn add_to_key(parts: &mut KeyParts, source: &str, gathered: &[Gathered], owners: bool) {
-    parts.add("source", source, gathered.len().to_string());
-    let mut linked = HashMap::new();
+pub(crate) fn add_to_key(
+    parts: &mut KeyParts,
+    source: &str,
+    gathered: &[Gathered],
+    (owners, linked): (bool, &mut Linked),
+) {
+    // However it is written: what it names is told below.
+    parts.add("source", LayerPath::clean(source).display(), gathered.len().to_string());
     for one in gathered {
         let name = String::from_utf8_lossy(&one.name).into_owned();
         for parent in &one.parents {
-            parts.add("parent", parent.below.display(), describe(parent, owners));
+            parts.add("parent", parent.below.display(), describe(one, parent, owners));
         }
         for item in &one.items {
             let path =
                 if item.below.is_root() { name.clone() } else { format!("{name}{}", item.below.display()) };
-            let mut value = describe(item, owners);
-            if let Some(file) = item.node.link {
-                // Which names belong to one file counts; the numbers that tell so do not.
-                let first = linked.entry(file).or_insert_with(|| path.clone());
-                value = format!("{value} linked {first}");
+            let mut value = describe(one, item, owners);
+            // Which names belong to one file counts; the inode numbers that tell so do not.
+            if let Some(first) = linked.earlier(&item.node) {
+                value = format!("{value} linked to {first}");
             }
             parts.add("file", path, value);
         }
@@ -161,7 +183,7 @@ pub(crate) fn add_to_key(parts: &mut KeyParts, source: &str, gathered: &[Gathere
 }
 
 /// One line that changes whenever the copied file would.
-fn describe(item: &Item, owners: bool) -> String {
+fn describe(source: &Gathered, item: &Item, owners: bool) -> String {
     let node = &item.node;
     let what = match &node.kind {
         NodeKind::File { size } => {
@@ -174,8 +196,9 @@ fn describe(item: &Item, owners: bool) -> String {
         NodeKind::Fifo => "fifo".to_owned(),
     };
     let owner = if owners { format!(" {}:{}", node.uid, node.gid) } else { String::new() };
-    // The name may not be UTF-8, and then its lossy form in the key could stand for two names.
+    // The names may not be UTF-8, and then their lossy forms in the key could stand for two names.
     let mut exact = Hasher::new();
+    exact.part(&source.name);
     exact.part(item.below.as_bytes());
     for (name, value) in &node.xattrs {
         exact.part(name);

@@ -18,7 +18,7 @@ use kiln_oci::digest::Digest;
 use kiln_plan::model::{CopyOp, CopySource};
 
 use crate::copy::archive::Archive;
-use crate::copy::gather::{Filter, Gathered, add_to_key, gather};
+use crate::copy::gather::{Filter, Gathered, Linked, add_to_key, gather};
 use crate::copy::place::{Attributes, Bytes, Placement, Planned};
 use crate::error::BuildErrorKind;
 use crate::fetch::Download;
@@ -140,9 +140,12 @@ impl Reading {
     /// Adds what was read to the key.
     pub(crate) fn add_to_key(&self, parts: &mut KeyParts) {
         let owners = self.from.as_ref().is_some_and(From::keeps_owners);
+        let mut linked = Linked::default();
         for source in &self.sources {
             match source {
-                Taken::Files { found, pattern } => add_to_key(parts, pattern, found, owners),
+                Taken::Files { found, pattern } => {
+                    add_to_key(parts, pattern, found, (owners, &mut linked));
+                }
                 Taken::Inline { name, content } => parts.add("inline", name, content),
                 Taken::Archive(i) => {
                     parts.add("archive", i.to_string(), self.archives[*i].digest.to_string())
@@ -160,7 +163,8 @@ impl Reading {
 pub(crate) fn text_key(op: &CopyOp) -> KeyParts {
     let mut parts = KeyParts::default();
     parts.add("operation", "", if op.add { "ADD" } else { "COPY" });
-    parts.add("destination", "", &op.dest);
+    let slash = if into_directory(op) { "/" } else { "" };
+    parts.add("destination", "", format!("{}{slash}", LayerPath::clean(&op.dest).display()));
     let flags = [
         ("chown", op.chown.as_deref()),
         ("chmod", op.chmod.as_deref()),
@@ -183,6 +187,11 @@ pub(crate) fn text_key(op: &CopyOp) -> KeyParts {
         parts.add("flag", "exclude", exclude);
     }
     parts
+}
+
+/// Whether the destination is written as a directory.
+fn into_directory(op: &CopyOp) -> bool {
+    op.dest.ends_with('/') || op.dest.ends_with("/.") || op.parents
 }
 
 /// Finds the place of everything. `below` is the root filesystem; it is not looked at for `--link`. Archives are decompressed into
@@ -208,8 +217,7 @@ pub(crate) fn place(
             _ => 1,
         })
         .sum();
-    let slash = op.dest.ends_with('/') || op.dest.ends_with("/.") || op.parents;
-    let into = slash || placement.is_directory(&dest)?;
+    let into = into_directory(op) || placement.is_directory(&dest)?;
     if count > 1 && !into && !only_directories(reading) {
         return Err(BuildErrorKind::Copy {
             message: format!("{count} sources cannot become one file {:?}", op.dest),

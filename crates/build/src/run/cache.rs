@@ -1,6 +1,7 @@
 //! Directories that cache mounts keep across builds.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use kiln_oci::digest::Digest;
 use kiln_plan::model::CacheSharing;
@@ -9,21 +10,32 @@ use crate::error::BuildErrorKind;
 use crate::store::{Lock, Store};
 
 /// A cache directory in use.
+#[derive(Clone)]
 pub(crate) struct CacheDir {
     pub(crate) path: PathBuf,
-    /// Whether it was made just now and has to be filled.
-    pub(crate) fresh: bool,
-    _turn: Option<Lock>,
+    _turn: Option<Arc<Lock>>,
+}
+
+impl CacheDir {
+    /// Whether it has to be filled first.
+    pub(crate) fn is_fresh(&self) -> bool {
+        !self.path.exists()
+    }
 }
 
 /// Finds or makes the directory of cache `id`. `locked` waits until nobody else uses it, `private` takes another one if somebody
 /// does, `shared` does not mind.
-pub(crate) fn open(store: &Store, id: &str, sharing: CacheSharing) -> Result<CacheDir, BuildErrorKind> {
+pub(crate) fn open(
+    store: &Store,
+    id: &str,
+    sharing: CacheSharing,
+    go_on: impl Fn() -> Result<(), BuildErrorKind>,
+) -> Result<CacheDir, BuildErrorKind> {
     let digest = Digest::of(id.as_bytes());
     let lock_name = |n: usize| format!("cache-{}-{n}", digest.hex());
     let (n, turn) = match sharing {
         CacheSharing::Shared => (0, None),
-        CacheSharing::Locked => (0, Some(store.lock(&lock_name(0)).map_err(|e| e.kind)?)),
+        CacheSharing::Locked => (0, Some(store.lock_while(&lock_name(0), go_on)?)),
         CacheSharing::Private => {
             let mut n = 0;
             loop {
@@ -36,13 +48,12 @@ pub(crate) fn open(store: &Store, id: &str, sharing: CacheSharing) -> Result<Cac
     };
     let base = store.cache_path(&digest);
     let path = if n == 0 { base } else { base.with_extension(n.to_string()) };
-    let data = path.join("data");
-    let fresh = !data.exists();
-    if fresh {
+    let cache = CacheDir { path: path.join("data"), _turn: turn.map(Arc::new) };
+    if cache.is_fresh() {
         fs_err::create_dir_all(&path)?;
         fs_err::write(path.join("id"), id)?;
     }
-    Ok(CacheDir { path: data, fresh, _turn: turn })
+    Ok(cache)
 }
 
 /// Gives a finished directory `unfinished` the place of the cache; if another build was faster, its directory stays.

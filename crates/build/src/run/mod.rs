@@ -23,21 +23,19 @@ use crate::key::KeyParts;
 use crate::layers::{Layer, Rootfs, forms};
 use crate::request::Network as AskedNetwork;
 use crate::run::mounts::Mounts;
-use crate::stage::{Stage, Turn};
 use crate::users;
-use crate::work::{Made, Work};
+use crate::work::{Made, Turn, Work};
 
 /// The program that RUN's shell form needs is looked for here if the image sets no `PATH`.
 const PATH: &str = kiln_oci::config::DEFAULT_PATH;
 
 /// Does one RUN on `rootfs`.
 pub(crate) fn step(
-    stage: &Stage<'_>,
+    work: &Work<'_>,
     op: &RunOp,
     turn: &Turn<'_>,
     rootfs: &Rootfs,
 ) -> Result<Made, BuildErrorKind> {
-    let work = stage.work;
     if op.insecure && !work.request.run.allow_insecure {
         return Err(BuildErrorKind::NotAllowed {
             what: "RUN --security=insecure".to_owned(),
@@ -45,14 +43,14 @@ pub(crate) fn step(
         });
     }
     let mut parts = text_key(work, op);
-    mounts::add_to_key(work, op, &mut parts)?;
+    let bound = mounts::add_to_key(work, op, &mut parts)?;
     parts.add("rootfs", "", rootfs.chain.to_string());
-    work.layer_of(&parts, rootfs, stage.cached, |key| {
+    work.layer_of(&parts, rootfs, turn.cached, |key| {
         if !work.can_run {
             work.wants_namespace.store(true, Ordering::Relaxed);
             return Err(BuildErrorKind::NeedsNamespace);
         }
-        Execution { work, op, turn, rootfs }.run(key)
+        Execution { work, op, turn, rootfs, bound: &bound }.run(key)
     })
 }
 
@@ -102,6 +100,7 @@ struct Execution<'a> {
     op: &'a RunOp,
     turn: &'a Turn<'a>,
     rootfs: &'a Rootfs,
+    bound: &'a [mounts::Bound],
 }
 
 impl Execution<'_> {
@@ -113,7 +112,7 @@ impl Execution<'_> {
         let identity = users::identity(&view, &op.user)?;
         let upper = scratch.path().join("upper");
         prepare_upper(&view, &upper, &op.cwd, work)?;
-        let mut mounts = Mounts::prepare(work, op, scratch.path())?;
+        let mut mounts = Mounts::prepare(work, op, self.bound, scratch.path())?;
         let mut env = op.env.clone();
         env.extend(op.unkeyed_env.iter().cloned());
         env.append(&mut mounts.env);

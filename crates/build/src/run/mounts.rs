@@ -1,5 +1,6 @@
 //! `RUN --mount`: from the plan's mounts to the sandbox's, and what of them belongs to the key.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -9,11 +10,11 @@ use kiln_layer::path::LayerPath;
 use kiln_layer::tree::Root;
 use kiln_layer::unpack::Owners;
 use kiln_layer::view::View;
-use kiln_plan::model::{Origin, RunMount, RunMountKind, RunOp};
+use kiln_plan::model::{CacheSharing, Origin, RunMount, RunMountKind, RunOp};
 use kiln_sandbox::{Mount, MountKind, Scratch as MountScratch};
 
 use crate::copy::From;
-use crate::copy::gather::{Filter, Gathered, add_to_key as add_gathered, gather};
+use crate::copy::gather::{Filter, Gathered, Linked, add_to_key as add_gathered, gather};
 use crate::copy::place::{Attributes, Bytes, Placement};
 use crate::error::BuildErrorKind;
 use crate::key::KeyParts;
@@ -24,48 +25,60 @@ use crate::work::Work;
 
 const NO_FILTER: Filter<'static> = Filter { parents: false, excludes: &[] };
 
-/// Adds what `op` mounts to its key: the content of what it binds, of secrets and caches only how they are mounted.
-pub(crate) fn add_to_key(work: &Work<'_>, op: &RunOp, parts: &mut KeyParts) -> Result<(), BuildErrorKind> {
+/// The files that a mount shows, as they went into the key; `None` where the key names all of a stage or image, or there are none.
+pub(crate) type Bound = Option<(From, Vec<Gathered>)>;
+
+/// Adds what `op` mounts to its key: the content of what it binds, of secrets and caches only how they are mounted. For each mount
+/// the files that were looked at are the result.
+pub(crate) fn add_to_key(
+    work: &Work<'_>,
+    op: &RunOp,
+    parts: &mut KeyParts,
+) -> Result<Vec<Bound>, BuildErrorKind> {
+    let mut linked = Linked::default();
+    let mut all = Vec::with_capacity(op.mounts.len());
     for mount in &op.mounts {
+        let mut bound = None;
         let how = match &mount.kind {
             RunMountKind::Bind { from, source, readwrite } => {
-                add_bound(work, from, source, parts)?;
-                format!("bind {source} {readwrite}")
+                bound = add_bound(work, (from, source), parts, &mut linked)?;
+                format!("bind {source:?} {readwrite}")
             }
             RunMountKind::Cache { id, from, source, readonly, mode, uid, gid, .. } => {
                 if let Some(from) = from {
-                    add_bound(work, from, source, parts)?;
+                    bound = add_bound(work, (from, source), parts, &mut linked)?;
                 }
-                format!("cache {id} {source} {readonly} {mode:o} {uid}:{gid}")
+                format!("cache {id:?} {source:?} {readonly} {mode:o} {uid}:{gid}")
             }
             RunMountKind::Tmpfs { size } => format!("tmpfs {size:?}"),
             RunMountKind::Secret { id, env, mode, uid, gid, .. } => {
-                format!("secret {id} {env:?} {mode:o} {uid}:{gid}")
+                format!("secret {id:?} {env:?} {mode:o} {uid}:{gid}")
             }
-            RunMountKind::Ssh { id, mode, uid, gid, .. } => format!("ssh {id} {mode:o} {uid}:{gid}"),
+            RunMountKind::Ssh { id, mode, uid, gid, .. } => format!("ssh {id:?} {mode:o} {uid}:{gid}"),
         };
         parts.add("mount", &mount.target, how);
+        all.push(bound);
     }
-    Ok(())
+    Ok(all)
 }
 
 fn add_bound(
     work: &Work<'_>,
-    from: &Origin,
-    source: &str,
+    (from, source): (&Origin, &str),
     parts: &mut KeyParts,
-) -> Result<(), BuildErrorKind> {
+    linked: &mut Linked,
+) -> Result<Bound, BuildErrorKind> {
     // All of a stage or image: its identity is known without a look at its files.
     if LayerPath::clean(source).is_root()
         && let Some((rootfs, _)) = work.rootfs_of(from)?
     {
         parts.add("bound", source, rootfs.chain.to_string());
-        return Ok(());
+        return Ok(None);
     }
     let opened = work.open(from)?;
     let found = gather(opened.files(), source, &NO_FILTER)?;
-    add_gathered(parts, source, &found, opened.keeps_owners());
-    Ok(())
+    add_gathered(parts, source, &found, (opened.keeps_owners(), linked));
+    Ok(Some((opened, found)))
 }
 
 /// Mounts ready for the sandbox, and what has to live as long as they do.
@@ -74,21 +87,27 @@ pub(crate) struct Mounts {
     pub(crate) mounts: Vec<Mount>,
     /// Variables that mounts bring (secrets, the agent's socket).
     pub(crate) env: Vec<(String, String)>,
-    caches: Vec<CacheDir>,
+    caches: BTreeMap<String, CacheDir>,
     agents: Vec<Forward>,
 }
 
 impl Mounts {
-    /// Prepares everything below `scratch`.
-    pub(crate) fn prepare(work: &Work<'_>, op: &RunOp, scratch: &Path) -> Result<Self, BuildErrorKind> {
-        let mut mounts = Self::default();
+    /// Prepares everything below `scratch`; `bound` is what [`add_to_key`] gave.
+    pub(crate) fn prepare(
+        work: &Work<'_>,
+        op: &RunOp,
+        bound: &[Bound],
+        scratch: &Path,
+    ) -> Result<Self, BuildErrorKind> {
+        let mut mounts = Self { caches: open_caches(work, op)?, ..Self::default() };
         for script in &op.scripts {
             let bytes = script.content.clone().into_bytes();
             let kind = MountKind::File { bytes, mode: 0o755, uid: 0, gid: 0 };
             mounts.mounts.push(Mount { target: script.path.clone(), kind });
         }
         for (i, mount) in op.mounts.iter().enumerate() {
-            let preparing = Preparing { work, mount, scratch: scratch.join(format!("mount-{i}")) };
+            let bound = bound.get(i).and_then(Option::as_ref);
+            let preparing = Preparing { work, mount, bound, scratch: scratch.join(format!("mount-{i}")) };
             preparing.add(&mut mounts)?;
         }
         Ok(mounts)
@@ -106,7 +125,32 @@ impl Mounts {
 struct Preparing<'a> {
     work: &'a Work<'a>,
     mount: &'a RunMount,
+    /// What its key was made of, so that the command sees that and nothing later.
+    bound: Option<&'a (From, Vec<Gathered>)>,
     scratch: PathBuf,
+}
+
+/// Opens the caches that `op` mounts, each once and always in the order of their ids: two steps that want two caches for themselves
+/// must not wait for each other.
+fn open_caches(work: &Work<'_>, op: &RunOp) -> Result<BTreeMap<String, CacheDir>, BuildErrorKind> {
+    let strictness = |sharing: CacheSharing| match sharing {
+        CacheSharing::Shared => 0,
+        CacheSharing::Private => 1,
+        CacheSharing::Locked => 2,
+    };
+    let mut wanted: BTreeMap<&String, CacheSharing> = BTreeMap::new();
+    for mount in &op.mounts {
+        if let RunMountKind::Cache { id, sharing, .. } = &mount.kind {
+            let entry = wanted.entry(id).or_insert(*sharing);
+            if strictness(*sharing) > strictness(*entry) {
+                *entry = *sharing;
+            }
+        }
+    }
+    let open = |(id, sharing): (&String, CacheSharing)| {
+        Ok((id.clone(), cache::open(work.store, id, sharing, || work.reporter.check())?))
+    };
+    wanted.into_iter().map(open).collect()
 }
 
 impl Preparing<'_> {
@@ -137,7 +181,7 @@ impl Preparing<'_> {
             }
             return Ok(MountKind::Overlay { lower, scratch, subpath: Some(source.to_owned()) });
         }
-        let (tree, subpath) = self.context_tree(from, source)?;
+        let (tree, subpath) = self.context_tree(source)?;
         Ok(match scratch {
             None => MountKind::Bind { source: tree, subpath, readonly: true },
             Some(_) => MountKind::Overlay { lower: vec![tree], scratch, subpath },
@@ -146,13 +190,12 @@ impl Preparing<'_> {
 
     /// The files of a context that `source` names, as an image has them: what is ignored left out, owned by root. Bytes are
     /// shared with the context where the file system can.
-    fn context_tree(&self, from: &Origin, source: &str) -> Result<(PathBuf, Option<String>), BuildErrorKind> {
-        let From::Context(context) = self.work.open(from)? else {
+    fn context_tree(&self, source: &str) -> Result<(PathBuf, Option<String>), BuildErrorKind> {
+        let Some((From::Context(context), found)) = self.bound else {
             return Err(BuildErrorKind::Copy { message: format!("{source:?} is in no context"), help: None });
         };
-        let found = gather(&*context, source, &NO_FILTER)?;
         let tree = self.directory("tree")?;
-        let entries = placed(&found, Attributes::default(), context.root())?;
+        let entries = placed(found, Attributes::default(), context.root())?;
         write_tree(&entries, &[], &tree, self.work.store.owners(), &View::default())?;
         let is_file = found.first().is_some_and(|f| !f.is_dir());
         Ok((tree, is_file.then(|| "file".to_owned())))
@@ -169,17 +212,20 @@ impl Preparing<'_> {
     }
 
     fn cache(&self, to: &mut Mounts) -> Result<(), BuildErrorKind> {
-        let RunMountKind::Cache { id, sharing, from, source, readonly, mode, uid, gid } = &self.mount.kind
-        else {
+        let RunMountKind::Cache { id, from, source, readonly, mode, uid, gid, .. } = &self.mount.kind else {
             return Ok(());
         };
-        let cache = cache::open(self.work.store, id, *sharing)?;
-        if cache.fresh {
+        let Some(cache) = to.caches.get(id).cloned() else { return Ok(()) };
+        if cache.is_fresh() {
             let unfinished = self.directory("cache")?;
-            if let Some(from) = from {
-                let opened = self.work.open(from)?;
-                let found = gather(opened.files(), source, &NO_FILTER)?;
-                self.seed(&opened, &found, &unfinished)?;
+            match (self.bound, from) {
+                (Some((opened, found)), _) => self.seed(opened, found, &unfinished)?,
+                (None, Some(from)) => {
+                    let opened = self.work.open(from)?;
+                    let found = gather(opened.files(), source, &NO_FILTER)?;
+                    self.seed(&opened, &found, &unfinished)?;
+                }
+                (None, None) => {}
             }
             fs_err::set_permissions(&unfinished, PermissionsExt::from_mode(*mode))?;
             if (*uid, *gid) != (0, 0) && self.work.store.owners() == Owners::Keep {
@@ -189,7 +235,6 @@ impl Preparing<'_> {
         }
         let kind = MountKind::Bind { source: cache.path.clone(), subpath: None, readonly: *readonly };
         self.push(to, kind);
-        to.caches.push(cache);
         Ok(())
     }
 
