@@ -1,6 +1,7 @@
 //! The engine: a store, a source of images, and builds.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kiln_dockerfile::ast::Dockerfile;
@@ -23,9 +24,9 @@ use crate::layers::pull::Puller;
 use crate::report::Reporter;
 use crate::request::{Images, NamedContext, Request};
 use crate::schedule::{Permits, Slots};
-use crate::stage::{Stage, StageResult};
-use crate::store::Store;
-use crate::work::Work;
+use crate::stage::Stage;
+use crate::store::{Lock, Store};
+use crate::work::{StageResult, Work};
 
 /// How to open an engine.
 pub struct EngineOptions {
@@ -44,7 +45,8 @@ pub struct Engine {
     rung: Rung,
 }
 
-/// What a build gave for one platform. Its layers are in the store; blobs are made by [`Engine::parts`].
+/// What a build gave for one platform. Its layers are in the store; blobs are made by [`Engine::parts`]. As long as it lives,
+/// [`Engine::prune`] waits, in this process too.
 pub struct Built {
     /// The image's platform.
     pub platform: Platform,
@@ -53,6 +55,7 @@ pub struct Built {
     /// `SOURCE_DATE_EPOCH` if the command line, the environment or the Dockerfile set it.
     pub source_date_epoch: Option<i64>,
     pub(crate) rootfs: Rootfs,
+    _lease: Arc<Lock>,
 }
 
 impl Engine {
@@ -97,25 +100,29 @@ impl Engine {
         if parsed.diagnostics.iter().any(|d| d.severity == Severity::Error) {
             return Err(BuildErrorKind::Dockerfile(parsed.diagnostics).into());
         }
-        let _lease = self.store.lease()?;
+        let lease = Arc::new(self.store.lease()?);
         let puller = Puller { store: &self.store, reporter: &reporter };
         let bases = Bases::new(puller, self.images.clone(), request.pull);
         let contexts = Contexts::new(&self.store, request);
-        let mut built = Vec::new();
-        for platform in &request.platforms {
+        let built = request.platforms.iter().map(|platform| {
             let plan = plan(&parsed.dockerfile, request, platform, &bases)?;
-            built.push(self.execute(request, &plan, (&reporter, &bases, &contexts))?);
-        }
-        contexts.save()?;
+            let work = self.work(request, &plan, (&reporter, &bases, &contexts))?;
+            execute(&work, lease.clone())
+        });
+        let built: Result<Vec<Built>, BuildError> = built.collect();
+        // What was learnt about the contexts serves the next try, too.
+        let saved = contexts.save();
+        let built = built?;
+        saved?;
         Ok(built)
     }
 
-    fn execute(
-        &self,
-        request: &Request,
-        plan: &Plan,
-        (reporter, bases, contexts): (&Reporter<'_>, &Bases<'_>, &Contexts<'_>),
-    ) -> Result<Built, BuildError> {
+    fn work<'a>(
+        &'a self,
+        request: &'a Request,
+        plan: &'a Plan,
+        (reporter, bases, contexts): (&'a Reporter<'a>, &'a Bases<'a>, &'a Contexts<'a>),
+    ) -> Result<Work<'a>, BuildError> {
         let epoch = epoch_of(request, plan)?;
         for warning in &plan.warnings {
             let (line, _) = line_column(&request.dockerfile, warning.span.start);
@@ -125,7 +132,7 @@ impl Engine {
             reporter
                 .notice(None, format!("build arguments that no ARG takes: {}", plan.unused_args.join(", ")));
         }
-        let work = Work {
+        Ok(Work {
             store: &self.store,
             request,
             reporter,
@@ -137,43 +144,49 @@ impl Engine {
             epoch,
             can_run: self.rung != Rung::None,
             wants_namespace: AtomicBool::new(false),
-        };
-        let stages: Vec<Stage<'_>> = plan
-            .stages
-            .iter()
-            .enumerate()
-            .map(|(index, stage)| Stage {
-                work: &work,
-                plan: stage,
-                index,
-                cached: is_cached(request, stage.name.as_deref()),
-            })
-            .collect();
-        let announced: Vec<_> = stages.iter().map(Stage::announce).collect();
-        let ran = work.slots.run_all(reporter, |i| stages[i].run(announced[i].0, &announced[i].1));
-        if work.wants_namespace.load(Ordering::Relaxed) {
-            return Err(BuildErrorKind::NeedsNamespace.into());
-        }
-        ran?;
-        let result = work.slots.wait(plan.target)?;
-        Ok(self.finish(plan, &result, &work))
+        })
     }
+}
 
-    fn finish(&self, plan: &Plan, result: &StageResult, work: &Work<'_>) -> Built {
-        let stage = &plan.stages[plan.target];
-        let mut config = stage.config.clone();
-        config.history.clone_from(&result.history);
-        let last = result.history.last().and_then(|h| h.created.clone());
-        config.created = match work.epoch {
-            Some(_) => Some(work.now()),
-            None => Some(result.created.clone().or(last).unwrap_or_else(|| work.now())),
-        };
-        Built {
-            platform: config.platform(),
-            config,
-            source_date_epoch: work.epoch,
-            rootfs: result.rootfs.clone(),
-        }
+/// Does what `work` is about.
+fn execute(work: &Work<'_>, lease: Arc<Lock>) -> Result<Built, BuildError> {
+    let (plan, reporter, request) = (work.plan, work.reporter, work.request);
+    let stages: Vec<Stage<'_>> = plan
+        .stages
+        .iter()
+        .enumerate()
+        .map(|(index, stage)| Stage {
+            work,
+            plan: stage,
+            index,
+            cached: is_cached(request, stage.name.as_deref()),
+        })
+        .collect();
+    let announced: Vec<_> = stages.iter().map(Stage::announce).collect();
+    let ran = work.slots.run_all(reporter, |i| stages[i].run(announced[i].0, &announced[i].1));
+    if work.wants_namespace.load(Ordering::Relaxed) {
+        return Err(BuildErrorKind::NeedsNamespace.into());
+    }
+    ran?;
+    let result = work.slots.wait(plan.target)?;
+    Ok(finish(&result, work, lease))
+}
+
+fn finish(result: &StageResult, work: &Work<'_>, lease: Arc<Lock>) -> Built {
+    let stage = &work.plan.stages[work.plan.target];
+    let mut config = stage.config.clone();
+    config.history.clone_from(&result.history);
+    let last = result.history.last().and_then(|h| h.created.clone());
+    config.created = match work.epoch {
+        Some(_) => Some(work.now()),
+        None => Some(result.created.clone().or(last).unwrap_or_else(|| work.now())),
+    };
+    Built {
+        platform: config.platform(),
+        config,
+        source_date_epoch: work.epoch,
+        rootfs: result.rootfs.clone(),
+        _lease: lease,
     }
 }
 
