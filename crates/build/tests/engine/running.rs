@@ -1,0 +1,311 @@
+//! RUN: what its layers hold, what it can see, and what of it is kept.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use kiln_build::error::BuildErrorKind;
+use kiln_build::event::{Event, TaskOutcome};
+use kiln_build::request::SecretSource;
+
+use crate::Case;
+use crate::ground::{Done, Ground};
+use crate::shelf::Tape;
+
+pub(crate) const CASES: &[Case] = &[
+    ("run: a layer holds what changed and nothing else", changes),
+    ("run: whiteouts, opaque directories, kinds that change", whiteouts),
+    ("run: empty layers, again and again", empty),
+    ("run: the same again keeps the image", same_again),
+    ("run: times are an instruction's own", own_times),
+    ("run: arguments, users, directories, here-documents", surroundings),
+    ("run: secrets leave no trace", secrets),
+    ("run: what is bound can be written and is thrown away", bound),
+    ("run: the content of what is bound counts", bound_counts),
+    ("run: cache mounts stay and count for nothing", caches),
+    ("run: two steps that lock two caches do not lock up", locked_caches),
+    ("run: a failure has its code, line and log", failures),
+    ("run: a step that is stopped dies at once", stopped),
+    ("run: copies between commands", copies),
+    ("run: hard links across a command", hard_links),
+];
+
+/// A ground with the image `base`: busybox, two users, `/d` with two files.
+fn ground() -> Ground {
+    let ground = Ground::with_run();
+    let busybox = fs_err::read("/bin/busybox").unwrap();
+    let mut tape = Tape::new()
+        .with("bin/", b"", (0o755, 0))
+        .with("bin/busybox", &busybox, (0o755, 0))
+        .with("etc/", b"", (0o755, 0))
+        .with("etc/passwd", b"root:x:0:0::/root:/bin/sh\napp:x:0:0::/home/app:/bin/sh\n", (0o644, 0))
+        .with("d/", b"", (0o755, 0))
+        .with("d/a", b"a", (0o644, 0))
+        .with("d/b", b"b", (0o644, 0))
+        .with("tmp/", b"", (0o1777, 0));
+    for name in [
+        "sh", "cat", "echo", "rm", "mkdir", "mv", "ln", "chmod", "touch", "true", "sleep", "ls", "cp",
+        "test", "id", "pwd",
+    ] {
+        tape = tape.link(&format!("bin/{name}"), "busybox", tar::EntryType::Symlink);
+    }
+    ground.shelf.put("base", &[tape.bytes()], |_| {});
+    ground
+}
+
+/// The paths of the last layer, marks and all.
+fn last_layer(done: &Done) -> Vec<String> {
+    done.image.layer(done.image.layers().last().unwrap()).into_keys().collect()
+}
+
+fn changes() {
+    let ground = ground();
+    let done = ground.build(
+        "FROM base\nRUN echo 1 > /new && chmod 600 /d/a && mkdir -p /e/f && touch /tmp/x && rm /tmp/x\n",
+    );
+    let layer = last_layer(&done);
+    assert_eq!(layer.iter().filter(|p| *p != "tmp").collect::<Vec<_>>(), ["d", "d/a", "e", "e/f", "new"]);
+    assert_eq!((done.image.file("new"), done.image.files()["d/a"].mode), ("1\n".to_owned(), 0o600));
+    assert_eq!(done.image.files()["tmp"].mode, 0o1777);
+    let upper = fs_err::read_dir(ground.store().join("tmp")).unwrap().count();
+    assert_eq!(upper, 0, "nothing is left of the run");
+}
+
+fn whiteouts() {
+    let ground = ground();
+    let text = "FROM base\nRUN mkdir -p /x/y && echo 1 > /x/y/z && ln -s d /l\n\
+        RUN rm /d/a && rm -r /x && mkdir /x && echo 2 > /x/new && rm /l && mkdir /l && rm -r /tmp && echo 3 > /tmp\n\
+        COPY --from=base /d/a /copied\nRUN test ! -e /d/a && test ! -e /x/y && test -e /copied && rm -r /d && ln -s x /d\n";
+    let done = ground.build(text);
+    let names: Vec<_> =
+        done.names().into_iter().filter(|n| !n.starts_with("bin") && !n.starts_with("etc")).collect();
+    assert_eq!(names, ["copied", "d", "tmp", "x/new"]);
+    // The same from the layers' blobs alone, in another store.
+    let fresh = ground.fresh();
+    fresh.try_build_named(&fresh.request("FROM scratch\n"), "x").unwrap();
+    assert!(ground.build(text).all_cached());
+    let again =
+        ground.build(&format!("{text}RUN test -h /d && test -d /l && test -f /tmp && test ! -e /x/y\n"));
+    assert_eq!(again.outcomes().last(), Some(&TaskOutcome::Done));
+}
+
+fn empty() {
+    let ground = ground();
+    let done =
+        ground.build("FROM base\nRUN true\nRUN true\nRUN /bin/true\nWORKDIR /\nRUN echo 1 > /f\nRUN true\n");
+    assert_eq!(done.image.layers().len(), 6);
+    assert_eq!(done.image.file("f"), "1\n");
+    // A layer that occurs twice lies over what was between.
+    ground.write("s/a", "1");
+    ground.write("t/a", "2");
+    let done = ground.build("FROM base\nCOPY s /s\nRUN true\nCOPY t /s\nRUN test $(cat /s/a) = 2\nCOPY s /s\nRUN test $(cat /s/a) = 1\n");
+    assert_eq!(done.image.file("s/a"), "1");
+}
+
+fn same_again() {
+    let ground = ground();
+    let text = "FROM base\nRUN echo 1 > /f\nRUN echo 2 > /g\n";
+    let first = ground.build(text);
+    let mut request = ground.request(text);
+    request.no_cache = true;
+    let again = ground.build_request(&request);
+    assert_eq!(again.outcomes(), [TaskOutcome::Same, TaskOutcome::Same]);
+    assert_eq!(again.image.digest, first.image.digest);
+    // Another command with the same result keeps what follows cached.
+    let edited = ground.build("FROM base\nRUN echo 1 >/f; true\nRUN echo 2 > /g\n");
+    assert_eq!(edited.outcomes(), [TaskOutcome::Done, TaskOutcome::Cached]);
+}
+
+fn own_times() {
+    let ground = ground();
+    let time = |text: &str| {
+        ground.build(&format!("FROM base\nRUN echo 1 > /f && touch -d @{text} /f\n")).image.files()["f"].mtime
+    };
+    assert_eq!(time("1000"), 1000);
+    assert_eq!(time("2000"), 2000, "contents are the same, and still this was asked for");
+}
+
+fn surroundings() {
+    let ground = ground();
+    let text = "FROM base\nARG A=1\nENV B=2\nWORKDIR /new/dir\nUSER app\n\
+        RUN test $A$B = 12 && test $(pwd) = /new/dir && test $HOME = /home/app\n\
+        RUN <<EOF\necho $A > /h\ntest -e /h\nEOF\nRUN [\"/bin/sh\", \"-c\", \"echo $B > /e\"]\n";
+    let done = ground.build(text);
+    assert_eq!([done.image.file("h"), done.image.file("e")], ["1\n", "2\n"]);
+    assert!(ground.build(text).all_cached());
+    let mut request = ground.request(text);
+    request.build_args.insert("A".to_owned(), "3".to_owned());
+    assert!(ground.try_build(&request).is_err(), "the command sees the other argument");
+    let dns = ground.build("FROM base\nRUN test -e /etc/hosts && test -d /proc/self && test -d /sys\n");
+    assert!(
+        !dns.names()
+            .iter()
+            .any(|n| n.starts_with("etc/hosts") || n.starts_with("proc") || n.starts_with("etc/resolv"))
+    );
+}
+
+/// Every file below `dir` that holds `needle`.
+fn holding(dir: &Path, needle: &[u8]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs_err::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let meta = fs_err::symlink_metadata(&path).unwrap();
+        if meta.is_dir() {
+            found.extend(holding(&path, needle));
+        } else if meta.is_file() && fs_err::read(&path).unwrap().windows(needle.len()).any(|w| w == needle) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn secrets() {
+    let ground = ground();
+    let secret = "xyzzy-plugh-9321";
+    let text = "FROM base\nRUN --mount=type=secret,id=s,mode=0440 --mount=type=secret,id=s,env=S \
+        test $(cat /run/secrets/s) = $S && echo ok > /ok\n";
+    let with = |value: &str| {
+        let mut request = ground.request(text);
+        request.secrets.insert("s".to_owned(), SecretSource::Bytes(Arc::from(value.as_bytes())));
+        let mut failing = ground.request(&text.replace("echo ok", "exit 3; echo ok"));
+        failing.secrets = request.secrets.clone();
+        assert!(matches!(
+            ground.try_build(&failing).err().unwrap().kind,
+            BuildErrorKind::Exit { code: 3, .. }
+        ));
+        ground.build_request(&request)
+    };
+    let done = with(secret);
+    assert!(!done.names().iter().any(|n| n.starts_with("run/")), "{}", done.listing());
+    assert_eq!(holding(&ground.store(), secret.as_bytes()), Vec::<PathBuf>::new());
+    let events = format!("{:?}", done.events);
+    assert!(!events.contains(secret), "{events}");
+    assert!(with("another").all_cached(), "a secret's value is no part of the key");
+    let missing = ground.fails("FROM base\nRUN --mount=type=secret,id=none,required=true true\n");
+    assert!(matches!(missing, BuildErrorKind::Secret { .. }), "{missing:?}");
+}
+
+fn bound() {
+    let ground = ground();
+    ground.write("src/f", "1");
+    ground.write("src/.hidden", "1");
+    ground.write(".dockerignore", "src/.hidden\n");
+    let done = ground.build(
+        "FROM base AS other\nRUN mkdir /o && echo o > /o/f\nFROM base\n\
+         RUN --mount=type=bind,source=src,target=/m,rw --mount=type=bind,from=other,source=/o,target=/o,rw \
+         echo 2 > /m/f && echo 3 > /m/g && rm /o/f && test ! -e /m/.hidden && cat /m/f > /out\n\
+         RUN --mount=type=bind,source=src,target=/m --mount=type=bind,from=other,target=/o \
+         test $(cat /m/f)$(cat /o/o/f) = 1o && test ! -e /m/g && ! echo x > /m/f && ! rm /o/o/f\n",
+    );
+    assert_eq!(fs_err::read_to_string(ground.context("src/f")).unwrap(), "1");
+    assert!(!ground.context("src/g").exists());
+    let names = done.names();
+    assert!(
+        names.contains(&"out".to_owned())
+            && !names.iter().any(|n| n.starts_with("m/") || n.starts_with("o/"))
+    );
+}
+
+fn bound_counts() {
+    let ground = ground();
+    ground.write("src/f", "1");
+    ground.write("src/g", "1");
+    let text = "FROM base\nRUN --mount=type=bind,source=src/f,target=/m cat /m > /out\n";
+    assert_eq!(ground.build(text).image.file("out"), "1");
+    ground.write("src/g", "2");
+    assert!(ground.build(text).all_cached());
+    ground.write("src/f", "2");
+    assert_eq!(ground.build(text).image.file("out"), "2");
+}
+
+fn caches() {
+    let ground = ground();
+    let line = |n: usize| {
+        format!("FROM base\nRUN --mount=type=cache,target=/c echo {n} >> /c/log && cat /c/log > /out\n")
+    };
+    assert_eq!(ground.build(&line(1)).image.file("out"), "1\n");
+    let second = ground.build(&line(2));
+    assert_eq!(second.image.file("out"), "1\n2\n");
+    assert!(!second.names().iter().any(|n| n.starts_with("c/")), "{}", second.listing());
+    assert!(ground.build(&line(1)).all_cached());
+    ground.write("seed/log", "seed\n");
+    let text = "FROM scratch AS s\nCOPY seed /\nFROM base\n\
+        RUN --mount=type=cache,id=x,from=s,target=/c --mount=type=cache,id=x,target=/d,sharing=locked cat /d/log > /out\n";
+    assert_eq!(ground.build(text).image.file("out"), "seed\n", "one cache in two places");
+}
+
+fn locked_caches() {
+    let ground = ground();
+    let mount = |id: &str| format!("--mount=type=cache,id={id},target=/{id},sharing=locked");
+    let mut text = String::new();
+    for (i, (first, second)) in [("x", "y"), ("y", "x"), ("x", "y"), ("y", "x")].iter().enumerate() {
+        let (first, second) = (mount(first), mount(second));
+        text.push_str(&format!(
+            "FROM base AS s{i}\nRUN {first} {second} echo {i} >> /x/log; echo {i} > /out\n"
+        ));
+    }
+    text.push_str("FROM scratch\n");
+    (0..4).for_each(|i| text.push_str(&format!("COPY --from=s{i} /out /o{i}\n")));
+    let mut request = ground.request(&text);
+    request.jobs = 4;
+    assert_eq!(ground.build_request(&request).names(), ["o0", "o1", "o2", "o3"]);
+}
+
+fn failures() {
+    let ground = ground();
+    let error =
+        ground.try_build(&ground.request("FROM base\nRUN true\nRUN echo said; exit 42\n")).err().unwrap();
+    assert_eq!(error.at.map(|at| at.line), Some(3));
+    let BuildErrorKind::Exit { command, code, log } = error.kind else { panic!("another error") };
+    assert_eq!((command.as_str(), code), ("echo said; exit 42", 42));
+    assert_eq!(fs_err::read_to_string(log).unwrap(), "said\n");
+    assert!(ground.build("FROM base\nRUN true\n").all_cached(), "what was done before stays done");
+    let killed = ground.fails("FROM base\nRUN sh -c 'kill -9 $$' || exit 7\n");
+    assert!(matches!(killed, BuildErrorKind::Exit { code: 7, .. }), "{killed:?}");
+    // A step that failed is tried again and not remembered.
+    ground.write("f", "1");
+    assert!(ground.try_build(&ground.request("FROM base\nRUN test -e /f\n")).is_err());
+    assert!(ground.try_build(&ground.request("FROM base\nRUN test -e /f\n")).is_err());
+}
+
+fn stopped() {
+    let ground = ground();
+    let cancel = AtomicBool::new(false);
+    let sink = |event: Event| {
+        if matches!(&event, Event::Output { bytes, .. } if bytes.starts_with(b"here")) {
+            cancel.store(true, Ordering::Relaxed);
+        }
+    };
+    let began = Instant::now();
+    let request = ground.request("FROM base\nRUN sleep 100 & echo here; sleep 100\n");
+    let error = ground.engine().build(&request, &sink, &cancel).err().unwrap();
+    assert!(matches!(error.kind, BuildErrorKind::Interrupted), "{error:?}");
+    assert!(began.elapsed() < Duration::from_secs(20));
+    assert_eq!(fs_err::read_dir(ground.store().join("tmp")).unwrap().count(), 0);
+}
+
+fn copies() {
+    let ground = ground();
+    ground.write("f", "1");
+    let text = "FROM base AS a\nCOPY f /in\nRUN cat /in > /out && chmod 640 /out && ln -s out /link\nCOPY --chmod=700 f /late\n\
+        RUN test -x /late\nFROM scratch\nCOPY --from=a /out /late /link /x/\n";
+    let done = ground.build(text);
+    assert_eq!(done.listing(), "x/ 755 0:0\nx/late 700 0:0\nx/link 640 0:0\nx/out 640 0:0\n");
+    ground.write("f", "2");
+    let again = ground.build(text);
+    assert_eq!(again.image.file("x/out"), "2");
+}
+
+fn hard_links() {
+    let ground = ground();
+    let done = ground.build("FROM base\nRUN echo 1 > /a && ln /a /b && ln /d/a /d/c\nRUN echo 2 > /b\n");
+    let files = done.image.files();
+    assert_eq!(files["d/c"].link.as_deref(), Some(Path::new("d/a")));
+    let last = done.image.layer(done.image.layers().last().unwrap());
+    assert_eq!(
+        last.keys().collect::<Vec<_>>(),
+        ["b"],
+        "writing one name breaks the link in a layer, as overlayfs does"
+    );
+}
