@@ -77,6 +77,8 @@ stop() {
 		fi
 		rm -f "$pidfile"
 	done
+	# What dockerd leaves mounted when it ends.
+	! mountpoint -q "$run/docker-exec/netns/default" 2>/dev/null || umount "$run/docker-exec/netns/default"
 	rm -f "$run/env"
 }
 

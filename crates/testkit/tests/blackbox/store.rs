@@ -161,6 +161,8 @@ fn a_full_disk() {
         let small = Small::new(&scratch, "24m");
         let store = small.0.join("store");
         let kiln = Kiln::with_store(scratch, store);
+        // Dropped in front of the folder that it is mounted in.
+        let _small = small;
         kiln.build_text("FROM base\nRUN true\n", &[]).run().succeeds();
 
         let copied = "FROM base\nCOPY big /big\n";
