@@ -51,6 +51,34 @@ pub struct Request {
     pub wanted: Option<LayerForm>,
 }
 
+impl Request {
+    /// A build of `dockerfile` as the command line asks for one without any flag: for the host's platform, on all processors.
+    pub fn new(dockerfile: impl Into<String>, context: Context) -> Self {
+        Self {
+            dockerfile: dockerfile.into(),
+            dockerfile_name: "Dockerfile".to_owned(),
+            dockerfile_path: None,
+            context,
+            contexts: BTreeMap::new(),
+            target: None,
+            build_args: BTreeMap::new(),
+            labels: Vec::new(),
+            platforms: vec![Platform::host()],
+            platforms_given: false,
+            secrets: BTreeMap::new(),
+            ssh: BTreeMap::new(),
+            no_cache: false,
+            no_cache_filter: Vec::new(),
+            pull: false,
+            source_date_epoch: None,
+            run: RunSettings::default(),
+            jobs: std::thread::available_parallelism().map_or(1, usize::from),
+            fetcher: None,
+            wanted: None,
+        }
+    }
+}
+
 /// The main context.
 #[derive(Clone, Debug)]
 pub enum Context {

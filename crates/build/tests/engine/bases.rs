@@ -42,7 +42,7 @@ fn once() {
 fn forged() {
     let ground = Ground::new();
     let good = layer("1");
-    ground.shelf.put("base", &[good.clone()], |_| {});
+    ground.shelf.put("base", std::slice::from_ref(&good), |_| {});
     for bad in [layer("2"), good[..good.len() - 600].to_vec(), b"no tar at all".to_vec(), Vec::new()] {
         ground.shelf.forge(&good, &bad);
         let BuildErrorKind::Base { source, .. } = ground.fails("FROM base\nCOPY --from=base /f /g\n") else {

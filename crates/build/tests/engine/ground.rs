@@ -10,10 +10,9 @@ use std::time::{Duration, SystemTime};
 use kiln_build::engine::{Built, Engine, EngineOptions};
 use kiln_build::error::{BuildError, BuildErrorKind};
 use kiln_build::event::{Event, TaskId, TaskKind, TaskOutcome};
-use kiln_build::request::{Compression, Context, LayerForm, Request, RunSettings};
+use kiln_build::request::{Compression, Context, LayerForm, Request};
 use kiln_oci::compose::{ComposeOptions, compose};
 use kiln_oci::layout::EntryName;
-use kiln_oci::platform::Platform;
 use kiln_sandbox::Rung;
 use kiln_testkit::image::Layout;
 use tempfile::TempDir;
@@ -113,26 +112,10 @@ impl Ground {
     /// A build of `dockerfile` with the context.
     pub(crate) fn request(&self, dockerfile: &str) -> Request {
         Request {
-            dockerfile: dockerfile.to_owned(),
-            dockerfile_name: "Dockerfile".to_owned(),
-            dockerfile_path: None,
-            context: Context::Directory(self.path("context")),
-            contexts: BTreeMap::new(),
-            target: None,
-            build_args: BTreeMap::new(),
-            labels: Vec::new(),
-            platforms: vec![Platform::host()],
-            platforms_given: false,
-            secrets: BTreeMap::new(),
-            ssh: BTreeMap::new(),
-            no_cache: false,
-            no_cache_filter: Vec::new(),
-            pull: false,
             source_date_epoch: Some(EPOCH),
-            run: RunSettings::default(),
             jobs: 2,
-            fetcher: None,
             wanted: Some(self.form),
+            ..Request::new(dockerfile, Context::Directory(self.path("context")))
         }
     }
 

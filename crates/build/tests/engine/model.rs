@@ -145,6 +145,14 @@ impl World {
                 ground.symlink("app/link", &format!("lib/{n}"));
                 ("a link", Effect::Miss)
             }
+            other => self.edit_back_and_forth(other, random),
+        }
+    }
+
+    /// Edits that may lead back to where the world was before.
+    fn edit_back_and_forth(&mut self, which: usize, random: &mut Random) -> (&'static str, Effect) {
+        let ground = &self.ground;
+        match which {
             9 => {
                 let mode = [0o600, 0o644, 0o755, 0o4755][random.below(4)];
                 ground.chmod("app/lib/y", mode);
@@ -169,6 +177,7 @@ impl World {
         }
     }
 
+    /// Edits that change nothing.
     fn edit_idly(&mut self, which: usize) -> (&'static str, Effect) {
         let (ground, n) = (&self.ground, self.count);
         match which {

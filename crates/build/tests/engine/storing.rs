@@ -202,7 +202,7 @@ fn leftovers() {
     let tmp = ground.store().join("tmp");
     fs_err::create_dir_all(tmp.join("run-x/work/work")).unwrap();
     std::os::unix::fs::symlink("/", tmp.join("run-x/root")).unwrap();
-    fs_err::set_permissions(tmp.join("run-x/work/work"), std::os::unix::fs::PermissionsExt::from_mode(0))
+    fs_err::set_permissions(tmp.join("run-x/work/work"), std::os::unix::fs::PermissionsExt::from_mode(0o000))
         .unwrap();
     fs_err::write(tmp.join(".tmpabc"), "half").unwrap();
     assert_eq!(ground.build(TEXT).image.digest, digest);
