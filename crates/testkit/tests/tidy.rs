@@ -163,3 +163,14 @@ fn documents_name_what_exists() {
         .collect();
     none("documents name what does not exist", missing);
 }
+
+#[test]
+fn every_package_is_accounted_for() {
+    let page = documents::documents().into_iter().find(|(path, _)| path.ends_with("docs/packages.md"));
+    let (_, page) = page.expect("docs/packages.md");
+    let packages = packages();
+    let used: BTreeSet<_> = packages.values().flat_map(|kinds| kinds.values().flatten()).collect();
+    let unnamed =
+        used.into_iter().filter(|name| !packages.contains_key(*name) && !page.contains(&format!("`{name}`")));
+    none("packages that docs/packages.md does not name", unnamed.cloned().collect());
+}

@@ -21,7 +21,7 @@ pub const ARROWS: [(&str, &[&str]); 10] = [
 
 /// Packages with one home: nobody else may depend on them, not even for tests.
 pub const HOMES: [(&str, &[&str]); 4] =
-    [("ureq", &["registry"]), ("seccompiler", &["sandbox"]), ("clap", &["cli"]), ("indicatif", &["cli"])];
+    [("ureq", &["registry"]), ("libc", &["sandbox"]), ("clap", &["cli"]), ("annotate-snippets", &["cli"])];
 
 /// The workspace's packages as `cargo metadata` tells them: name without `kiln-`, and its dependencies by kind
 /// (`normal`, `dev`, `build`).
