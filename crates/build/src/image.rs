@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use kiln_layer::flatten::flatten;
 use kiln_layer::pack::{pack, write_tree};
@@ -16,9 +14,10 @@ use kiln_oci::compose::{ImageParts, config_bytes};
 use crate::engine::{Built, Engine};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::event::{Sink, TaskKind, TaskOutcome};
-use crate::layers::forms::{self, Blob};
+use crate::layers::forms::{self, Blob, Packing};
 use crate::report::Reporter;
 use crate::request::LayerForm;
+use crate::schedule::side_by_side;
 
 impl Engine {
     /// Makes the blobs of all layers in `form` that are not in the store yet, several at once, and completes the configuration.
@@ -59,39 +58,15 @@ impl Engine {
         if !missing.is_empty() {
             let name = format!("compress {} of {} layers", missing.len(), layers.len());
             let made = reporter.during(TaskKind::Export, name, None, |task| {
-                let done = Mutex::new(Vec::new());
-                let failed = Mutex::new(None);
-                let next = AtomicUsize::new(0);
-                let counted = AtomicUsize::new(0);
+                let packing = Packing { threads: 2, reporter, task };
                 // Blocks of one layer are compressed side by side already; two layers at a time hide the reading.
-                std::thread::scope(|scope| {
-                    for _ in 0..2.min(missing.len()) {
-                        scope.spawn(|| {
-                            while let Some(i) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                                let blob = reporter
-                                    .check()
-                                    .and_then(|()| forms::ensure_blob(&self.store, &layers[*i], form, 2));
-                                match blob {
-                                    Ok(blob) => guard(&done).push((*i, blob)),
-                                    Err(error) => {
-                                        guard(&failed).get_or_insert(error);
-                                        return;
-                                    }
-                                }
-                                let count = counted.fetch_add(1, Ordering::Relaxed) + 1;
-                                reporter.progress(task, "layers", count as u64, Some(missing.len() as u64));
-                            }
-                        });
-                    }
+                let made = side_by_side(2, missing.len(), |i| {
+                    reporter.check()?;
+                    forms::ensure_blob(&self.store, &layers[missing[i]], form, &packing)
                 });
-                match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-                    Some(error) => Err(error),
-                    None => {
-                        Ok((done.into_inner().unwrap_or_else(PoisonError::into_inner), TaskOutcome::Done))
-                    }
-                }
+                Ok((made?, TaskOutcome::Done))
             })?;
-            for (i, blob) in made {
+            for (i, blob) in missing.into_iter().zip(made) {
                 ready[i] = Some(blob);
             }
         }
@@ -120,8 +95,4 @@ impl Engine {
         pack(&flatten(&view), &[], out, clamp).map_err(BuildErrorKind::from)?;
         Ok(())
     }
-}
-
-fn guard<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,10 @@
 //! Numbers the tasks of a build and tells the sink about them.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
+
+use kiln_oci::digest::Digest;
 
 use crate::error::{BuildError, BuildErrorKind};
 use crate::event::{Event, Sink, Stream, TaskId, TaskKind, TaskOutcome};
@@ -89,6 +92,53 @@ impl<'a> Reporter<'a> {
         }
         Ok(())
     }
+}
+
+/// Tells the sink about bytes that move, about a hundred times in all.
+pub(crate) struct Transfer<'a> {
+    reporter: &'a Reporter<'a>,
+    task: TaskId,
+    item: String,
+    total: u64,
+    current: u64,
+    told: u64,
+    stopped: bool,
+}
+
+impl<'a> Transfer<'a> {
+    /// Of what the screen calls `item`, `total` bytes in all.
+    pub(crate) fn new(reporter: &'a Reporter<'a>, task: TaskId, item: String, total: u64) -> Self {
+        Self { reporter, task, item, total, current: 0, told: 0, stopped: false }
+    }
+
+    /// Counts bytes.
+    ///
+    /// # Errors
+    /// If the build is being stopped; see [`Transfer::was_stopped`].
+    pub(crate) fn advance(&mut self, bytes: u64) -> io::Result<()> {
+        self.current += bytes;
+        let step = (self.total / 100).max(1 << 16);
+        let whole = self.current == self.total && self.told < self.total;
+        if self.current - self.told >= step || whole {
+            self.told = self.current;
+            self.reporter.progress(self.task, &self.item, self.current, Some(self.total));
+            if self.reporter.stopping() {
+                self.stopped = true;
+                return Err(io::Error::other("stopped"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it ended because the build is being stopped.
+    pub(crate) fn was_stopped(&self) -> bool {
+        self.stopped
+    }
+}
+
+/// A digest as the screen shows it.
+pub(crate) fn short(digest: &Digest) -> String {
+    digest.hex()[..12].to_owned()
 }
 
 /// How a task ends that ends with `error`.

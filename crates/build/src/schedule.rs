@@ -3,6 +3,7 @@
 //! Every stage has a thread that waits for the stages it needs and then does its steps in order; a permit bounds how many steps do
 //! work at once. Waiting for another stage never holds a permit, and stages only wait for earlier ones, so nothing can lock up.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{BuildError, BuildErrorKind};
@@ -89,6 +90,41 @@ impl<T> Drop for Abandoned<'_, T> {
     fn drop(&mut self) {
         self.slots.set(self.index, Slot::Failed);
     }
+}
+
+/// Does `work` for 0 to `count`, up to `threads` at once; the results are in order. After a failure nothing new is begun.
+pub(crate) fn side_by_side<T: Send>(
+    threads: usize,
+    count: usize,
+    work: impl Fn(usize) -> Result<T, BuildErrorKind> + Sync,
+) -> Result<Vec<T>, BuildErrorKind> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new((Vec::new(), None));
+    let turn = || {
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            if i >= count || guard(&done).1.is_some() {
+                return;
+            }
+            match work(i) {
+                Ok(value) => guard(&done).0.push((i, value)),
+                Err(error) => {
+                    guard(&done).1.get_or_insert(error);
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(count) {
+            scope.spawn(turn);
+        }
+    });
+    let (mut values, failed) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    values.sort_by_key(|(i, _)| *i);
+    Ok(values.into_iter().map(|(_, value)| value).collect())
 }
 
 /// Bounds how many threads work at once.

@@ -163,19 +163,26 @@ impl Stage<'_> {
             let below = RootfsFiles::new(view.clone(), String::new());
             let planned = crate::copy::place(op, &mut reading, (&below, owner.as_ref()), &work.store.tmp())?;
             let entries = pack_entries(planned, &reading)?;
-            self.new_layer(&entries, &view, turn.after)
+            self.new_layer(&entries, &view, turn)
         })
     }
 
     /// Makes the layer in the form that is needed first: a tree if a later step may run on it, else the blob that will be exported.
-    fn new_layer(&self, entries: &[PackEntry], below: &View, after: usize) -> Result<Layer, BuildErrorKind> {
+    fn new_layer(
+        &self,
+        entries: &[PackEntry],
+        below: &View,
+        turn: &Turn<'_>,
+    ) -> Result<Layer, BuildErrorKind> {
         let store = self.work.store;
-        if self.work.can_run && self.runs_later(after) {
+        if self.work.can_run && self.runs_later(turn.after) {
             return forms::new_tree(store, entries, below);
         }
         let plain = LayerForm { compression: Compression::Uncompressed, force: false, clamp: None };
         let form = self.work.request.wanted.filter(|_| self.is_exported()).unwrap_or(plain);
-        forms::new_blob(store, entries, &form, self.work.request.jobs)
+        let packing =
+            forms::Packing { threads: self.work.request.jobs, reporter: self.work.reporter, task: turn.task };
+        forms::new_blob(store, entries, &form, &packing)
     }
 
     /// Whether a RUN comes among the last `after` steps of this stage, or in a stage that needs this one's files.
@@ -216,7 +223,7 @@ impl Stage<'_> {
                 let planned = placement.finish();
                 planned.into_iter().map(|p| PackEntry { entry: p.entry, content: Content::None }).collect()
             };
-            self.new_layer(&entries, &view, turn.after)
+            self.new_layer(&entries, &view, turn)
         })
     }
 

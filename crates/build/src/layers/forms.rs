@@ -1,14 +1,14 @@
 //! Makes one form of a layer from another: index, tree, blob.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use kiln_layer::codec;
 use kiln_layer::compress::{Compression as Codec, Compressor, Format};
 use kiln_layer::handle::{BlobForm, LayerHandle};
-use kiln_layer::index::Index;
+use kiln_layer::index::{Entry, Index, Kind};
 use kiln_layer::pack::{PackEntry, Packed, pack, pack_layer, write_tree};
 use kiln_layer::tar::scan::scan;
 use kiln_layer::unpack::{Form, Unpacker};
@@ -20,7 +20,9 @@ use kiln_oci::store::{BlobWriter, StoredBlob};
 use serde::{Deserialize, Serialize};
 
 use crate::error::BuildErrorKind;
+use crate::event::TaskId;
 use crate::layers::{Layer, Pulled};
+use crate::report::{Reporter, Transfer, short};
 use crate::request::{Compression, LayerForm};
 use crate::store::{Store, read_json, write_bytes, write_json};
 
@@ -183,9 +185,11 @@ pub(crate) fn new_blob(
     store: &Store,
     entries: &[PackEntry],
     form: &LayerForm,
-    threads: usize,
+    packing: &Packing<'_>,
 ) -> Result<Layer, BuildErrorKind> {
-    let (packed, stored) = write_blob(store, form, threads, |out| Ok(pack(entries, &[], out, form.clamp)?))?;
+    let what = ("layer".to_owned(), tar_size(entries.iter().map(|e| &e.entry)));
+    let (packed, stored) =
+        packing.write(store, form, what, |out| Ok(pack(entries, &[], out, form.clamp)?))?;
     let mut index = Index::from_unsorted(entries.iter().map(|e| e.entry.clone()).collect(), Vec::new());
     // The times of the entries themselves name the layer; what the tar says may be clamped.
     for (entry, written) in index.entries.iter_mut().zip(&packed.index.entries) {
@@ -222,7 +226,7 @@ pub(crate) fn ensure_blob(
     store: &Store,
     layer: &Layer,
     form: &LayerForm,
-    threads: usize,
+    packing: &Packing<'_>,
 ) -> Result<Blob, BuildErrorKind> {
     let form = for_layer(layer, form);
     if let Some(blob) = known_blob(store, layer, &form)? {
@@ -234,11 +238,12 @@ pub(crate) fn ensure_blob(
         return Ok(blob);
     }
     let blob = match &layer.pulled {
-        Some(pulled) => rewrap(store, pulled, &form, threads)?,
+        Some(pulled) => rewrap(store, (layer, pulled), &form, packing)?,
         None => {
             let handle = handle(store, layer)?;
+            let what = (short(&layer.id), tar_size(handle.index.entries.iter()));
             let (packed, stored) =
-                write_blob(store, &form, threads, |out| Ok(pack_layer(&handle, out, form.clamp)?))?;
+                packing.write(store, &form, what, |out| Ok(pack_layer(&handle, out, form.clamp)?))?;
             blob_of(&form, &packed, stored)
         }
     };
@@ -247,12 +252,18 @@ pub(crate) fn ensure_blob(
 }
 
 /// The very same tar in another compression: its diff id stays.
-fn rewrap(store: &Store, pulled: &Pulled, form: &LayerForm, threads: usize) -> Result<Blob, BuildErrorKind> {
+fn rewrap(
+    store: &Store,
+    (layer, pulled): (&Layer, &Pulled),
+    form: &LayerForm,
+    packing: &Packing<'_>,
+) -> Result<Blob, BuildErrorKind> {
     let source = BlobForm {
         path: store.content().path_of(&pulled.descriptor.digest),
         format: format_of(&pulled.descriptor.media_type),
     };
-    let (_, stored) = write_blob(store, form, threads, |out| Ok(io::copy(&mut source.reader()?, out)?))?;
+    let what = (short(&pulled.descriptor.digest), tar_size(layer.index(store)?.entries.iter()));
+    let (_, stored) = packing.write(store, form, what, |out| Ok(io::copy(&mut source.reader()?, out)?))?;
     let descriptor = Descriptor::new(media_type(form), stored.digest, stored.size);
     Ok(Blob { descriptor, diff_id: pulled.diff_id })
 }
@@ -266,13 +277,54 @@ fn blob_of(form: &LayerForm, packed: &Packed, stored: StoredBlob) -> Blob {
     Blob { descriptor, diff_id: packed.diff_id }
 }
 
-fn write_blob<T>(
-    store: &Store,
-    form: &LayerForm,
-    threads: usize,
-    fill: impl FnOnce(&mut Compressor<BlobWriter>) -> Result<T, BuildErrorKind>,
-) -> Result<(T, StoredBlob), BuildErrorKind> {
-    let mut out = Compressor::new(store.content().writer()?, codec_of(form.compression).0, threads)?;
-    let value = fill(&mut out)?;
-    Ok((value, out.finish()?.finish()?))
+/// Who makes blobs: with how many threads, and who is told of each byte that goes in.
+pub(crate) struct Packing<'a> {
+    pub(crate) threads: usize,
+    pub(crate) reporter: &'a Reporter<'a>,
+    pub(crate) task: TaskId,
+}
+
+impl Packing<'_> {
+    fn write<T>(
+        &self,
+        store: &Store,
+        form: &LayerForm,
+        (item, size): (String, u64),
+        fill: impl FnOnce(&mut dyn Write) -> Result<T, BuildErrorKind>,
+    ) -> Result<(T, StoredBlob), BuildErrorKind> {
+        let out = Compressor::new(store.content().writer()?, codec_of(form.compression).0, self.threads)?;
+        let mut out = Told { out, transfer: Transfer::new(self.reporter, self.task, item, size) };
+        match fill(&mut out) {
+            Err(_) if out.transfer.was_stopped() => self.reporter.check().and(Err(BuildErrorKind::Cancelled)),
+            Err(error) => Err(error),
+            Ok(value) => Ok((value, out.out.finish()?.finish()?)),
+        }
+    }
+}
+
+/// A compressor that says how far it is.
+struct Told<'a> {
+    out: Compressor<BlobWriter>,
+    transfer: Transfer<'a>,
+}
+
+impl Write for Told<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.transfer.advance(count as u64)?;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Bytes of the tar of these entries, but for extended headers.
+fn tar_size<'e>(entries: impl Iterator<Item = &'e Entry>) -> u64 {
+    let size = |entry: &Entry| match entry.kind {
+        Kind::File { size, .. } => 512 + size.next_multiple_of(512),
+        _ => 512,
+    };
+    1024 + entries.map(size).sum::<u64>()
 }

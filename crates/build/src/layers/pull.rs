@@ -1,8 +1,7 @@
 //! Getting a base image's layers: one pass verifies, decompresses, indexes and stores each.
 
 use std::io::{self, Read, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use kiln_layer::compress::decompressor;
 use kiln_layer::tar::TarError;
@@ -18,7 +17,8 @@ use crate::event::{TaskId, TaskKind, TaskOutcome};
 use crate::key;
 use crate::layers::forms::save_index_as;
 use crate::layers::{Layer, Pulled};
-use crate::report::Reporter;
+use crate::report::{Reporter, Transfer, short};
+use crate::schedule::side_by_side;
 use crate::store::{Store, read_json, write_json};
 
 /// What is known of a layer blob that was pulled.
@@ -84,31 +84,9 @@ impl Puller<'_> {
         missing: &[usize],
         task: TaskId,
     ) -> Result<Vec<(usize, Arc<Layer>)>, BuildErrorKind> {
-        let next = AtomicUsize::new(0);
-        let done = Mutex::new(Vec::new());
-        let failed = Mutex::new(None);
-        std::thread::scope(|scope| {
-            for _ in 0..AT_ONCE.min(missing.len()) {
-                scope.spawn(|| {
-                    while let Some(i) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        if lock(&failed).is_some() {
-                            return;
-                        }
-                        match self.fetch(source, image, *i, task) {
-                            Ok(layer) => lock(&done).push((*i, layer)),
-                            Err(error) => {
-                                lock(&failed).get_or_insert(error);
-                                return;
-                            }
-                        }
-                    }
-                });
-            }
-        });
-        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(error),
-            None => Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner)),
-        }
+        side_by_side(AT_ONCE, missing.len(), |i| {
+            Ok((missing[i], self.fetch(source, image, missing[i], task)?))
+        })
     }
 
     fn fetch(
@@ -131,11 +109,11 @@ impl Puller<'_> {
         let mut tee = Tee {
             reader,
             writer: self.store.content().writer()?,
-            progress: Progress::new(self.reporter, task, descriptor),
+            progress: Transfer::new(self.reporter, task, short(&descriptor.digest), descriptor.size),
         };
         let trouble = |kind| as_base(SourceError { reference: image.reference.to_string(), kind });
         let scanned = read_layer(&mut tee);
-        if tee.progress.interrupted {
+        if tee.progress.was_stopped() {
             return self.reporter.check().and(Err(BuildErrorKind::Cancelled));
         }
         // The digest of what came is judged before its content: a lying registry explains a broken archive.
@@ -196,7 +174,7 @@ fn unreadable(source: io::Error) -> TarError {
 struct Tee<'a> {
     reader: Box<dyn Read + Send>,
     writer: BlobWriter,
-    progress: Progress<'a>,
+    progress: Transfer<'a>,
 }
 
 impl Read for Tee<'_> {
@@ -206,41 +184,4 @@ impl Read for Tee<'_> {
         self.progress.advance(count as u64)?;
         Ok(count)
     }
-}
-
-/// Tells the sink about a transfer, a few times a second at most.
-pub(crate) struct Progress<'a> {
-    reporter: &'a Reporter<'a>,
-    task: TaskId,
-    item: String,
-    total: u64,
-    current: u64,
-    told: u64,
-    interrupted: bool,
-}
-
-impl<'a> Progress<'a> {
-    pub(crate) fn new(reporter: &'a Reporter<'a>, task: TaskId, descriptor: &Descriptor) -> Self {
-        let item = descriptor.digest.hex()[..12].to_owned();
-        Self { reporter, task, item, total: descriptor.size, current: 0, told: 0, interrupted: false }
-    }
-
-    /// Counts bytes; fails if the build is being stopped.
-    pub(crate) fn advance(&mut self, bytes: u64) -> io::Result<()> {
-        self.current += bytes;
-        let step = (self.total / 50).max(1 << 16);
-        if self.current - self.told >= step || bytes == 0 {
-            self.told = self.current;
-            self.reporter.progress(self.task, &self.item, self.current, Some(self.total));
-            if self.reporter.stopping() {
-                self.interrupted = true;
-                return Err(io::Error::other("stopped"));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -86,3 +86,43 @@ impl Drop for Forward {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn forwards_until_it_is_dropped() {
+        let scratch = tempfile::tempdir().unwrap();
+        let agent = scratch.path().join("agent");
+        let host = UnixListener::bind(&agent).unwrap();
+        std::thread::spawn(move || {
+            for mut client in host.incoming().flatten() {
+                let mut said = [0; 4];
+                if client.read_exact(&mut said).is_ok() {
+                    let _ = client.write_all(&[b"re: ", &said[..]].concat());
+                }
+            }
+        });
+        // Deeper than a socket's address can tell.
+        let deep = scratch.path().join("deep/".repeat(40));
+        fs_err::create_dir_all(&deep).unwrap();
+        let forward = Forward::start(&agent, &deep.join("socket"), (0o640, None)).unwrap();
+        let meta = fs_err::symlink_metadata(forward.path()).unwrap();
+        assert_eq!(meta.permissions().mode() & 0o7777, 0o640);
+        let folder = fs_err::File::open(&deep).unwrap();
+        let near = format!("/proc/self/fd/{}/socket", folder.file().as_raw_fd());
+        let mut answer = String::new();
+        let mut client = UnixStream::connect(&near).unwrap();
+        client.write_all(b"ping").unwrap();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "re: ping");
+        drop(forward);
+        assert!(UnixStream::connect(&near).is_err());
+        let none = Forward::start(&scratch.path().join("none"), &deep.join("other"), (0o600, None));
+        assert!(none.is_err_and(|e| e.to_string().contains("cannot reach the ssh agent")));
+    }
+}
