@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::Shutdown;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -53,14 +54,19 @@ impl Forward {
     }
 }
 
-/// A socket's address holds 107 bytes; a longer path is reached through a handle of its directory.
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    use std::os::fd::AsRawFd;
+/// A socket's address holds 107 bytes; a longer path is reached through a handle of its directory, which has to stay open meanwhile.
+fn nearby(path: &Path) -> io::Result<(fs_err::File, PathBuf)> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
     let dir = fs_err::File::open(parent)?;
-    UnixListener::bind(Path::new("/proc/self/fd").join(dir.file().as_raw_fd().to_string()).join(name))
+    let near = Path::new("/proc/self/fd").join(dir.file().as_raw_fd().to_string()).join(name);
+    Ok((dir, near))
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let (_dir, near) = nearby(path)?;
+    UnixListener::bind(near)
         .map_err(|e| io::Error::new(e.kind(), format!("cannot listen at {}: {e}", path.display())))
 }
 
@@ -80,7 +86,7 @@ impl Drop for Forward {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
         // Wakes the listener, which then sees that it is over.
-        let woken = UnixStream::connect(&self.path).is_ok();
+        let woken = nearby(&self.path).is_ok_and(|(_dir, near)| UnixStream::connect(near).is_ok());
         if let Some(listening) = self.listening.take().filter(|_| woken) {
             let _ = listening.join();
         }
@@ -90,7 +96,6 @@ impl Drop for Forward {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::os::fd::AsRawFd;
 
     use super::*;
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use kiln_build::error::{BuildErrorKind, IgnoredBy};
 use kiln_build::request::{FetchError, Fetched, Fetcher, NamedContext};
 
+use kiln_layer::pack::PackError;
+
 use crate::Case;
 use crate::ground::{Done, Ground, MTIME};
 use crate::shelf::Tape;
@@ -28,6 +30,7 @@ pub(crate) const CASES: &[Case] = &[
     ("copy: a named context as base has its line of history", context_as_base),
     ("copy: archives", archives),
     ("copy: downloads", downloads),
+    ("copy: what changes while it is read is refused and not remembered", changing),
     ("copy: nothing of the host is reached by links", no_escape),
 ];
 
@@ -354,6 +357,39 @@ fn downloads() {
     for line in [format!("ADD --checksum={other} http://web/dir/f.txt /"), "ADD http://web/none /".to_owned()]
     {
         assert!(matches!(build(&line).err().unwrap().kind, BuildErrorKind::Fetch { .. }), "{line}");
+    }
+}
+
+/// Changes a file of the context while a step reads: after the file was hashed, before it is packed.
+struct Meddler(std::path::PathBuf, Vec<u8>);
+
+impl Fetcher for Meddler {
+    fn fetch(&self, _: &str, out: &mut dyn std::io::Write) -> Result<Fetched, FetchError> {
+        crate::ground::write(&self.0, &self.1);
+        out.write_all(b"web").map_err(|e| FetchError { reason: e.to_string() })?;
+        Ok(Fetched::default())
+    }
+}
+
+fn changing() {
+    let tape = |text: &[u8]| Tape::new().with("f", text, (0o644, 0)).bytes();
+    let table = [
+        (b"text".to_vec(), b"TEXT".to_vec()),
+        (b"text".to_vec(), b"longer text".to_vec()),
+        (b"text".to_vec(), Vec::new()),
+        (tape(b"1"), tape(b"2")),
+        (tape(b"1"), b"no archive any more".to_vec()),
+    ];
+    for (before, after) in table {
+        let ground = Ground::new();
+        ground.write("f", &before);
+        let mut request = ground.request("FROM scratch\nADD f http://web/x /d/\n");
+        request.fetcher = Some(Arc::new(Meddler(ground.context("f"), after)));
+        let error = ground.try_build(&request).err().unwrap();
+        assert!(matches!(error.kind, BuildErrorKind::Pack(PackError::Changed { .. })), "{error:?}");
+        ground.write("f", &before);
+        request.fetcher = Some(Arc::new(Meddler(ground.context("f"), before)));
+        assert!(!ground.build_request(&request).all_cached());
     }
 }
 

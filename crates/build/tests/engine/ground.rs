@@ -70,6 +70,11 @@ impl Ground {
         Self { shelf: self.shelf.clone(), rung: self.rung, form: self.form, ..Self::new() }
     }
 
+    /// From now on this process may do nothing.
+    pub(crate) fn descend(&mut self) {
+        self.rung = Rung::None;
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

@@ -29,6 +29,8 @@ pub(crate) const CASES: &[Case] = &[
     ("run: a step that is stopped dies at once", stopped),
     ("run: copies between commands", copies),
     ("run: hard links across a command", hard_links),
+    ("run: what one rung made serves another", other_rung),
+    ("run: an agent is reached during the step and not after", agent),
 ];
 
 /// A ground with the image `base`: busybox, two users, `/d` with two files.
@@ -308,4 +310,37 @@ fn hard_links() {
         ["b"],
         "writing one name breaks the link in a layer, as overlayfs does"
     );
+}
+
+fn other_rung() {
+    let mut ground = ground();
+    let text = "FROM base\nRUN echo 1 > /f && mkdir /e && chmod 700 /e\n";
+    let done = ground.build(text);
+    // Without a rung nothing can run, and trees of other owners are of no use; the blob is.
+    ground.descend();
+    let again = ground.build(&format!("{text}COPY --from=base /d/a /g\n"));
+    assert_eq!(again.outcomes(), [TaskOutcome::Cached, TaskOutcome::Done]);
+    assert_eq!(again.image.layers()[..2], done.image.layers());
+    let error = ground.try_build(&ground.request("FROM base\nRUN echo 2 > /f\n")).err().unwrap();
+    assert!(matches!(error.kind, BuildErrorKind::NeedsNamespace), "{error:?}");
+}
+
+fn agent() {
+    let ground = ground();
+    let socket = ground.path("agent");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let mut request = ground.request(
+        "FROM base\nRUN --mount=type=ssh,required=true,mode=0660 test -S $SSH_AUTH_SOCK && ls -l $SSH_AUTH_SOCK > /out\n",
+    );
+    let missing = ground.try_build(&request).err().unwrap();
+    assert!(matches!(missing.kind, BuildErrorKind::Secret { .. }), "{missing:?}");
+    request.ssh.insert("default".to_owned(), socket.clone());
+    let done = ground.build_request(&request);
+    assert!(done.image.file("out").starts_with("srw-rw----"), "{}", done.image.file("out"));
+    assert!(!done.names().iter().any(|n| n.contains("agent")), "{}", done.listing());
+    request.ssh.insert("default".to_owned(), ground.path("nobody"));
+    assert!(ground.build_request(&request).all_cached(), "which agent it is does not count");
+    request.no_cache = true;
+    let gone = ground.try_build(&request).err().unwrap();
+    assert!(gone.to_string().contains("ssh agent"), "{gone}");
 }

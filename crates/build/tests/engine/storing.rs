@@ -18,6 +18,7 @@ pub(crate) const CASES: &[Case] = &[
     ("store: a build keeps collection away until its result is dropped", leases),
     ("store: any file missing is made again", missing_files),
     ("store: any file damaged heals or is said", damaged_files),
+    ("store: bytes that rot are never copied on", rot),
     ("store: a folder of something else is refused", strangers),
     ("store: what was left by a killed build does no harm", leftovers),
 ];
@@ -177,6 +178,21 @@ fn damaged_files() {
         },
         false,
     );
+}
+
+fn rot() {
+    let ground = Ground::new();
+    ground.write("f", "the very content");
+    ground.build("FROM scratch AS a\nCOPY f /f\nFROM scratch\nCOPY --from=a /f /g\n");
+    for blob in files(&ground.store().join("oci/blobs/sha256")) {
+        let bytes = fs_err::read(&blob).unwrap();
+        let rotten = String::from_utf8_lossy(&bytes).replace("the very content", "the vary content");
+        if rotten.as_bytes() != bytes {
+            fs_err::write(&blob, rotten).unwrap();
+        }
+    }
+    let error = ground.fails("FROM scratch AS a\nCOPY f /f\nFROM scratch\nCOPY --from=a /f /h\n");
+    assert!(matches!(error, BuildErrorKind::Pack(_)), "{error:?}");
 }
 
 fn strangers() {
