@@ -13,6 +13,12 @@ use crate::store::lock::Lock;
 /// Written to the file `kiln-store` of a new store; a store with another number is refused.
 const FORMAT: &str = "kiln store 1\n";
 
+/// The file that says that a folder is a store, and of which format.
+const MARK: &str = "kiln-store";
+
+/// The lock that builds share and collection takes alone.
+const COLLECT: &str = "collect";
+
 /// How often a lock that somebody else holds is tried again.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -43,7 +49,7 @@ impl Store {
     /// Opens the store at `root`; makes it if there is none. A folder that holds something else is refused.
     /// `owners` is whether trees can have other owners than who runs kiln.
     pub fn open(root: &Path, owners: Owners) -> Result<Self, BuildError> {
-        let marker = root.join("kiln-store");
+        let marker = root.join(MARK);
         let problem =
             |problem: &str| BuildErrorKind::Store { path: root.to_owned(), problem: problem.to_owned() };
         match fs_err::read_to_string(&marker) {
@@ -58,6 +64,8 @@ impl Store {
                 fs_err::create_dir_all(root).map_err(BuildErrorKind::Io)?;
                 let foreign = fs_err::read_dir(root).map_err(BuildErrorKind::Io)?.flatten().any(|e| {
                     e.file_name() != "oci"
+                        // Another process makes the same store at this moment.
+                        && e.file_name() != MARK
                         && e.file_name() != "tmp"
                         && !FOLDERS.iter().any(|f| e.file_name() == *f)
                 });
@@ -74,6 +82,11 @@ impl Store {
                 fs_err::create_dir_all(path).map_err(BuildErrorKind::Io)?;
             }
         }
+        // A collection takes what is in `tmp`, and a new store's first files come from there.
+        let _lease = (!marker.exists())
+            .then(|| Lock::shared(&root.join("locks").join(COLLECT)))
+            .transpose()
+            .map_err(BuildErrorKind::Io)?;
         let content = ContentStore::open_with(&root.join("oci"), &tmp, SyncPolicy::Deferred)
             .map_err(BuildErrorKind::Content)?;
         if !marker.exists() {
@@ -182,11 +195,11 @@ impl Store {
 
     /// Waits until no build holds a lease, and keeps new ones waiting.
     pub(crate) fn collection(&self) -> Result<Lock, BuildError> {
-        self.lock("collect")
+        self.lock(COLLECT)
     }
 
     /// Keeps collection away for as long as it is held; any number of builds hold it at once.
     pub fn lease(&self) -> Result<Lock, BuildError> {
-        Ok(Lock::shared(&self.root.join("locks").join("collect")).map_err(BuildErrorKind::Io)?)
+        Ok(Lock::shared(&self.root.join("locks").join(COLLECT)).map_err(BuildErrorKind::Io)?)
     }
 }

@@ -14,6 +14,7 @@ use crate::Case;
 use crate::ground::Ground;
 
 pub(crate) const CASES: &[Case] = &[
+    ("together: a store is made by many at once", making),
     ("together: threads make each step once", threads),
     ("together: processes share a store, one collecting", processes),
     ("together: processes killed at any instant leave a good store", killed),
@@ -59,9 +60,18 @@ fn process(ground: &Ground) -> Child {
     Command::new("/proc/self/exe")
         .env(FOLDER, ground.path(""))
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::inherit())
         .spawn()
         .unwrap()
+}
+
+fn making() {
+    for _ in 0..20 {
+        let ground = Ground::new();
+        std::thread::scope(|scope| {
+            (0..8).for_each(|_| drop(scope.spawn(|| drop(ground.engine()))));
+        });
+    }
 }
 
 fn threads() {
