@@ -22,6 +22,7 @@ use std::process::ExitCode;
 
 mod arguments;
 mod binary;
+mod disk;
 mod failure;
 mod files;
 mod machine;
@@ -53,8 +54,10 @@ fn run() -> Result<(), Failure> {
     }
     let chosen = workload::chosen(&arguments.only)?;
     let kiln = binary::locate(arguments.kiln.clone())?;
+    // First, for it is quick and may fail.
+    let sizes = binary::Sizes::of(&kiln)?;
     let before = machine::Load::now();
-    let place = place::Place::make(&arguments.work)?;
+    let place = place::Place::make(&arguments.work, &tool::FOLDERS)?;
     let tools = tool::all(&place, &kiln);
     for tool in &tools {
         round::say(&match &tool.found {
@@ -66,9 +69,8 @@ fn run() -> Result<(), Failure> {
     for workload in chosen {
         results.push(round::measure(workload, &tools, &place, arguments.runs)?);
     }
-    let sizes = binary::Sizes::of(&kiln)?;
     let session = report::Session {
-        machine: machine::Machine::of(place.work())?,
+        machine: machine::Machine::of_this_process()?,
         load: (before, machine::Load::now()),
         runs: arguments.runs,
         sizes,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::disk::Disk;
 use crate::failure::Failure;
 use crate::meter;
 use crate::server::Server;
@@ -13,6 +14,7 @@ pub(crate) struct Place {
     work: PathBuf,
     base: String,
     _registry: Server,
+    _disks: Vec<Disk>,
 }
 
 /// This repository.
@@ -21,14 +23,15 @@ pub(crate) fn repository() -> PathBuf {
 }
 
 impl Place {
-    /// Prepares the folder: starts Debian's docker-registry on a free loopback port and pushes the base, made by `testdata/bases`.
+    /// Prepares the folder with a file system for each of `disks`; starts Debian's docker-registry on a free loopback port and pushes the base, made by `testdata/bases`.
     ///
     /// # Errors
     /// When the registry, umoci or skopeo is missing or refuses.
-    pub(crate) fn make(work: &Path) -> Result<Self, Failure> {
+    pub(crate) fn make(work: &Path, disks: &[&str]) -> Result<Self, Failure> {
         fs_err::create_dir_all(work.join("registry"))?;
         fs_err::create_dir_all(work.join("contexts"))?;
         let work = fs_err::canonicalize(work)?;
+        let disks = disks.iter().map(|name| Disk::make(work.join(name))).collect::<Result<_, _>>()?;
         let config = work.join("registry.yml");
         fs_err::write(&config, registry_config(&work.join("registry")))?;
         let config = config.display().to_string();
@@ -43,15 +46,10 @@ impl Place {
             command.args(&words[1..]).env("KILN_TEST_STATE", &work);
             meter::run(vec![command], None, &work.join("base.log"))?;
         }
-        Ok(Self { work, base, _registry: registry })
+        Ok(Self { work, base, _registry: registry, _disks: disks })
     }
 
-    /// The folder, absolute.
-    pub(crate) fn work(&self) -> &Path {
-        &self.work
-    }
-
-    /// A path below it.
+    /// A path below the work folder, absolute.
     pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.work.join(name)
     }

@@ -52,7 +52,7 @@ pub(crate) fn measure(
     for run in 0..=runs {
         for (lane, candidate) in lanes.iter_mut().zip(tools) {
             let (Ok(readings), Ok(tool)) = (&mut *lane, &candidate.found) else { continue };
-            let turn = Turn { workload, tool: tool.as_ref(), place, run };
+            let turn = Turn { workload, tool: tool.as_ref(), folder: candidate.folder, place, run };
             match turn.take(&contexts) {
                 Ok(taken) if run > 0 => readings.iter_mut().zip(taken).for_each(|(all, one)| all.push(one)),
                 Ok(_) => {}
@@ -76,6 +76,7 @@ pub(crate) fn measure(
 struct Turn<'a> {
     workload: &'static Workload,
     tool: &'a dyn Tool,
+    folder: &'static str,
     place: &'a Place,
     run: usize,
 }
@@ -91,7 +92,8 @@ impl Turn<'_> {
             let nanos = std::time::UNIX_EPOCH.elapsed().map(|d| d.as_nanos()).unwrap_or_default();
             fs_err::write(context.join(file), format!("{nanos:040}\n"))?;
         }
-        let archive = (self.workload.export == Export::Archive).then(|| self.place.join("image.tar"));
+        let archive =
+            (self.workload.export == Export::Archive).then(|| self.place.join(self.folder).join("image.tar"));
         let job = Job {
             context: context.to_owned(),
             name: format!("bench-{}-{size}", self.workload.name),

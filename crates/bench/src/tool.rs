@@ -41,16 +41,21 @@ pub(crate) trait Tool {
 pub(crate) struct Candidate {
     /// For the table.
     pub(crate) name: &'static str,
+    /// Below the work folder: its file system, where its store and its archives are.
+    pub(crate) folder: &'static str,
     /// What takes part, or the reason why nothing does.
     pub(crate) found: Result<Box<dyn Tool>, Failure>,
 }
 
+/// The tools' folders.
+pub(crate) const FOLDERS: [&str; 3] = ["kiln", "buildah", "docker"];
+
 /// All of them, kiln first.
 pub(crate) fn all(place: &Place, kiln: &Path) -> Vec<Candidate> {
     vec![
-        Candidate { name: "kiln", found: kiln::Kiln::find(place, kiln) },
-        Candidate { name: "Buildah", found: buildah::Buildah::find(place) },
-        Candidate { name: "BuildKit", found: buildkit::BuildKit::find(place) },
+        Candidate { name: "kiln", folder: FOLDERS[0], found: kiln::Kiln::find(place, kiln) },
+        Candidate { name: "Buildah", folder: FOLDERS[1], found: buildah::Buildah::find(place) },
+        Candidate { name: "BuildKit", folder: FOLDERS[2], found: buildkit::BuildKit::find(place) },
     ]
 }
 

@@ -31,7 +31,7 @@ impl BuildKit {
         installed(DOCKERD, "docker.io")?;
         let folder = |name: &str| place.join(name).display().to_string();
         let host = format!("unix://{}", folder("docker.sock"));
-        let (data, exec, pid) = (folder("docker"), folder("docker-exec"), folder("dockerd.pid"));
+        let (data, exec, pid) = (folder("docker/data"), folder("docker-exec"), folder("dockerd.pid"));
         let program = [
             DOCKERD,
             "--host",

@@ -22,7 +22,7 @@ impl Kiln {
     /// When it does not run.
     pub(crate) fn find(place: &Place, binary: &Path) -> Result<Box<dyn Tool>, Failure> {
         let version = meter::printed(Command::new(binary).arg("version"))?;
-        Ok(Box::new(Self { binary: binary.to_owned(), store: place.join("kiln"), version }))
+        Ok(Box::new(Self { binary: binary.to_owned(), store: place.join("kiln/store"), version }))
     }
 
     fn command(&self, verb: &str) -> Command {
