@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kiln_build::engine::{Engine, EngineOptions};
+use kiln_oci::blobs::Blobs;
 use kiln_oci::store::ContentStore;
 use kiln_registry::{Client, Options, Proxies, default_credential_files};
 use kiln_sandbox::Rung;
@@ -98,6 +99,7 @@ impl Setting<'_> {
                 https: either("HTTPS_PROXY", "https_proxy"),
                 no_proxy: either("NO_PROXY", "no_proxy").unwrap_or_default(),
             },
+            known: Some(Blobs::of_layout(&self.store.join("oci"))),
             ..Options::default()
         }
     }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use kiln_oci::blobs::Blobs;
+
 /// How a [`Client`](crate::Client) behaves. `Options::default()` is anonymous, verifies TLS against the system's roots,
 /// and uses no proxy.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub struct Options {
     pub parallel_uploads: usize,
     /// The `User-Agent` header.
     pub user_agent: String,
+    /// Blobs that are here already: a configuration among them is not asked for again.
+    pub known: Option<Blobs>,
     /// Once true, whatever the client does ends with "cancelled" at the next byte or wait. A blocked read or write ends
     /// at [`Client::cancel`](crate::Client::cancel), which sets the same flag, or else at its time-out.
     pub cancel: Arc<AtomicBool>,
@@ -50,6 +54,7 @@ impl Default for Options {
             retry: Retry::default(),
             parallel_uploads: 4,
             user_agent: concat!("kiln/", env!("CARGO_PKG_VERSION")).to_owned(),
+            known: None,
             cancel: Arc::default(),
         }
     }

@@ -110,6 +110,7 @@ impl Puller<'_> {
             reader,
             writer: self.store.content().writer()?,
             progress: Transfer::new(self.reporter, task, short(&descriptor.digest), descriptor.size),
+            trouble: None,
         };
         let trouble = |kind| as_base(SourceError { reference: image.reference.to_string(), kind });
         let scanned = read_layer(&mut tee);
@@ -117,8 +118,14 @@ impl Puller<'_> {
             return self.reporter.check().and(Err(BuildErrorKind::Cancelled));
         }
         // The digest of what came is judged before its content: a lying registry explains a broken archive.
-        if scanned.is_err() {
-            io::copy(&mut tee, &mut io::sink()).map_err(|e| trouble(SourceErrorKind::Io(e)))?;
+        if scanned.is_err() && tee.trouble.is_none() {
+            // What fails here is in `trouble`.
+            let _ = io::copy(&mut tee, &mut io::sink());
+        }
+        match tee.trouble {
+            Some(Trouble::Source(error)) => return Err(trouble(source_kind(error))),
+            Some(Trouble::Disk(error)) => return Err(error.into()),
+            None => {}
         }
         tee.writer.finish_verified(descriptor).map_err(|e| trouble(mismatch(descriptor, &e)))?;
         let scanned = scanned.map_err(|e| {
@@ -156,6 +163,14 @@ fn mismatch(descriptor: &Descriptor, error: &kiln_oci::error::StoreError) -> Sou
     }
 }
 
+/// What a source's stream failed with: its own word where it is one.
+fn source_kind(error: io::Error) -> SourceErrorKind {
+    match error.downcast::<SourceError>() {
+        Ok(error) => error.kind,
+        Err(error) => SourceErrorKind::Io(error),
+    }
+}
+
 /// Scans the layer in `tee` and reads what follows it, so that every byte was seen.
 fn read_layer(tee: &mut Tee<'_>) -> Result<Scanned, TarError> {
     let scanned = {
@@ -175,12 +190,32 @@ struct Tee<'a> {
     reader: Box<dyn Read + Send>,
     writer: BlobWriter,
     progress: Transfer<'a>,
+    /// Why reading stopped: what reads from here wraps errors, and the two sides are different failures.
+    trouble: Option<Trouble>,
+}
+
+/// Which side of a [`Tee`] failed.
+enum Trouble {
+    Source(io::Error),
+    Disk(io::Error),
 }
 
 impl Read for Tee<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.reader.read(buffer)?;
-        self.writer.write_all(&buffer[..count])?;
+        let count = match self.reader.read(buffer) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
+            Err(error) => {
+                let kind = error.kind();
+                self.trouble = Some(Trouble::Source(error));
+                return Err(kind.into());
+            }
+        };
+        if let Err(error) = self.writer.write_all(&buffer[..count]) {
+            let kind = error.kind();
+            self.trouble = Some(Trouble::Disk(error));
+            return Err(kind.into());
+        }
         self.progress.advance(count as u64)?;
         Ok(count)
     }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
 use super::{Export, ExportError, blob_path, docker_manifest};
+use crate::blobs::VerifiedBlob;
 use crate::descriptor::Descriptor;
+use crate::error::StoreError;
 use crate::layout::index_json;
 use crate::platform::Platform;
 
@@ -13,7 +15,7 @@ const BLOCK: usize = 512;
 
 /// Where an archive goes.
 pub enum ArchiveSink<'a> {
-    /// A file or a pipe; data is copied inside the kernel.
+    /// A file or a pipe.
     File(&'a File),
     /// Anything else.
     Writer(&'a mut dyn Write),
@@ -35,14 +37,20 @@ pub(super) fn write(
         match member {
             Member::Directory => tar.header(&path, 0o755, tar::EntryType::Directory, 0),
             Member::Bytes(bytes) => tar.bytes(&path, &bytes),
-            Member::Blob(blob) => {
-                let file = export.store.open_sized(&blob)?;
-                tar.blob(&path, &file, blob.size)
-            }
+            // Hashed on the way out, which costs less than writing: a damaged blob never leaves the store unnoticed.
+            Member::Blob(blob) => tar.blob(&path, export.store.open_verified(&blob)?, blob.size),
         }
-        .map_err(ExportError::Write)?;
+        .map_err(trouble)?;
     }
     tar.finish().map_err(ExportError::Write)
+}
+
+/// Tells a damaged blob, which is found while it is read, from a sink that failed.
+fn trouble(error: io::Error) -> ExportError {
+    match error.downcast::<StoreError>() {
+        Ok(damaged) => ExportError::Store(damaged),
+        Err(error) => ExportError::Write(error),
+    }
 }
 
 /// The members, sorted by path.
@@ -90,17 +98,12 @@ impl Tar<'_> {
         self.pad(bytes.len() as u64)
     }
 
-    fn blob(&mut self, path: &str, blob: &fs_err::File, size: u64) -> io::Result<()> {
+    fn blob(&mut self, path: &str, mut blob: VerifiedBlob, size: u64) -> io::Result<()> {
         self.header(path, 0o644, tar::EntryType::Regular, size)?;
-        let copied = match &mut self.sink {
-            // Both are plain files to the compiler: std then uses copy_file_range, sendfile or splice.
-            ArchiveSink::File(file) => io::copy(&mut blob.file().take(size), &mut &**file)?,
-            ArchiveSink::Writer(writer) => io::copy(&mut blob.file().take(size), writer)?,
+        match &mut self.sink {
+            ArchiveSink::File(file) => io::copy(&mut blob, &mut &**file)?,
+            ArchiveSink::Writer(writer) => io::copy(&mut blob, writer)?,
         };
-        if copied != size {
-            let detail = format!("{}: became shorter while it was read", blob.path().display());
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, detail));
-        }
         self.pad(size)
     }
 

@@ -106,6 +106,8 @@ fn place(
     layout: &Layout,
     placement: Placement,
 ) -> Result<(), ExportError> {
+    // Read once before it is shared: a damaged blob never leaves the store unnoticed.
+    io::copy(&mut export.store.open_verified(blob)?, &mut io::sink()).map_err(damaged)?;
     let mut source = export.store.open_sized(blob)?;
     let path = layout.blobs().path_of(&blob.digest);
     let mut file = tempfile::Builder::new()
@@ -126,4 +128,8 @@ fn place(
     }
     file.persist(&path).map_err(|e| at(&path)(e.error))?;
     Ok(())
+}
+
+fn damaged(error: io::Error) -> StoreError {
+    error.downcast::<StoreError>().unwrap_or_else(StoreError::Io)
 }
