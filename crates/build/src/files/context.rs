@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use kiln_dockerfile::ignore::Ignore;
 use kiln_layer::index::Mtime;
@@ -26,6 +26,7 @@ pub(crate) struct ContextFiles {
     whence: String,
     ignore: Option<(String, Ignore)>,
     cache: Mutex<StatCache>,
+    last: Mutex<Option<(LayerPath, Arc<OwnedFd>)>>,
 }
 
 impl ContextFiles {
@@ -58,7 +59,14 @@ impl ContextFiles {
             ignore = (!parsed.is_empty()).then_some((name, parsed));
             break;
         }
-        Ok(Self { root: root.to_owned(), handle, whence, ignore, cache: Mutex::new(cache) })
+        Ok(Self {
+            root: root.to_owned(),
+            handle,
+            whence,
+            ignore,
+            cache: Mutex::new(cache),
+            last: Mutex::new(None),
+        })
     }
 
     /// Keeps what was learnt for the next build.
@@ -89,24 +97,43 @@ impl ContextFiles {
         .map_err(|e| io_at(&self.host_path(path), "open", e))
     }
 
+    /// A handle of the directory `path`. The last one is kept: whoever looks at a directory's files looks at all of them.
+    fn directory(&self, path: &LayerPath) -> Result<Arc<OwnedFd>, Errno> {
+        let mut last = lock(&self.last);
+        if let Some((known, handle)) = last.as_ref()
+            && known == path
+        {
+            return Ok(handle.clone());
+        }
+        let name: &[u8] = if path.is_root() { b"." } else { path.as_bytes() };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let handle = Arc::new(openat2(&self.handle, name, flags, Mode::empty(), resolve)?);
+        *last = Some((path.clone(), handle.clone()));
+        Ok(handle)
+    }
+
     /// What is on disk at `path`, whatever the ignore file says. A link on the way to it counts as absence: [`super::follow`]
     /// takes one component at a time.
     fn on_disk(&self, path: &LayerPath) -> Result<Option<Node>, BuildErrorKind> {
-        let name: &[u8] = if path.is_root() { b"." } else { path.as_bytes() };
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let failed = |e| io_at(&self.host_path(path), "look at", e);
-        let handle = match openat2(&self.handle, name, flags, Mode::empty(), resolve) {
-            Ok(handle) => handle,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+        let absent = |e| matches!(e, Errno::NOENT | Errno::NOTDIR | Errno::LOOP);
+        let dir = match self.directory(&path.parent().unwrap_or_default()) {
+            Ok(dir) => dir,
+            Err(e) if absent(e) => return Ok(None),
             Err(e) => return Err(failed(e)),
         };
-        let stat = statx(&handle, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).map_err(failed)?;
+        let name: &[u8] = if path.is_root() { b"." } else { path.name() };
+        let stat = match statx(&*dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
+            Ok(stat) => stat,
+            Err(e) if absent(e) => return Ok(None),
+            Err(e) => return Err(failed(e)),
+        };
         let kind = match FileType::from_raw_mode(u32::from(stat.stx_mode)) {
             FileType::RegularFile => NodeKind::File { size: stat.stx_size },
             FileType::Directory => NodeKind::Directory,
             FileType::Symlink => {
-                let target = rustix::fs::readlinkat(&handle, "", Vec::new()).map_err(failed)?;
+                let target = rustix::fs::readlinkat(&*dir, name, Vec::new()).map_err(failed)?;
                 NodeKind::Symlink { target: target.into_bytes() }
             }
             FileType::Fifo => NodeKind::Fifo,
@@ -121,11 +148,8 @@ impl ContextFiles {
         };
         let stamp = Stamp::of(&stat);
         let is_file = matches!(kind, NodeKind::File { .. });
-        let xattrs = if is_file || kind == NodeKind::Directory {
-            self.xattrs(path, &handle, &stamp)?
-        } else {
-            BTreeMap::new()
-        };
+        let xattrs =
+            if is_file || kind == NodeKind::Directory { self.xattrs(path, &stamp)? } else { BTreeMap::new() };
         Ok(Some(Node {
             kind,
             mode: u32::from(stat.stx_mode) & 0o7777,
@@ -139,15 +163,11 @@ impl ContextFiles {
     }
 
     /// The attributes that belong to an image: file capabilities and `user.*`. Those of the host's security modules do not.
-    fn xattrs(
-        &self,
-        path: &LayerPath,
-        handle: &OwnedFd,
-        stamp: &Stamp,
-    ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, BuildErrorKind> {
+    fn xattrs(&self, path: &LayerPath, stamp: &Stamp) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, BuildErrorKind> {
         if lock(&self.cache).has_no_xattrs(path, stamp) {
             return Ok(BTreeMap::new());
         }
+        let handle = self.open_beneath(path, OFlags::PATH | OFlags::NOFOLLOW)?;
         // The calls that take a handle refuse one opened with O_PATH; its name in /proc does not.
         let by_handle = format!("/proc/self/fd/{}", handle.as_raw_fd());
         let failed = |e| io_at(&self.host_path(path), "read the attributes of", e);
