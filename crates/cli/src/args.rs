@@ -12,7 +12,13 @@ pub(crate) mod values;
 
 /// Builds OCI images from Dockerfiles, without a daemon and without root.
 #[derive(Parser, Debug)]
-#[command(name = "kiln", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    name = "kiln",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    args_override_self = true
+)]
 pub(crate) struct Cli {
     /// Where images and cache live [env: KILN_ROOT]
     #[arg(long, global = true, value_name = "DIR")]
@@ -176,6 +182,18 @@ mod tests {
         assert!(args.pull && args.no_cache && args.push && !args.load && !args.quiet);
         assert_eq!(args.progress, build::Progress::Plain);
         assert_eq!(args.later.asked_for(), None);
+    }
+
+    #[test]
+    fn of_a_flag_given_twice_the_last_one_counts() {
+        let args = build(
+            "--progress plain -f a --progress rawjson -f b --target x --target y --pull --pull=false -q -q -t n -t m .",
+        )
+        .unwrap();
+        assert_eq!(args.progress, build::Progress::Rawjson);
+        assert_eq!((args.file.as_deref(), args.target.as_deref()), (Some("b"), Some("y")));
+        assert!(!args.pull && args.quiet);
+        assert_eq!(args.tags, ["n", "m"], "what is a list stays one");
     }
 
     #[test]
