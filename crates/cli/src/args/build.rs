@@ -31,7 +31,7 @@ pub(crate) struct BuildArgs {
     #[arg(long = "build-arg", value_name = "KEY[=VALUE]", value_parser = values::build_arg)]
     pub(crate) build_args: Vec<BuildArg>,
 
-    /// A further context: a directory, docker-image://REF or oci-layout://DIR[:TAG][@DIGEST]
+    /// A further context: a directory, docker-image://REF, or oci-layout://DIR with :TAG or @DIGEST
     #[arg(long = "build-context", value_name = "NAME=VALUE", value_parser = values::pair)]
     pub(crate) build_contexts: Vec<Pair>,
 

@@ -1,4 +1,4 @@
-//! Tar archives: [`write`] makes kiln's normal form, [`scan`] reads whatever other tools made.
+//! Tar archives: [`mod@write`] makes kiln's normal form, [`scan`] reads whatever other tools made.
 //!
 //! The reader is kiln's own, not a crate: a layer's index needs raw bytes (names that are not UTF-8, negative times,
 //! `SCHILY.xattr.*` values), exact data offsets, all three GNU sparse formats, and a typed error that names the member
