@@ -165,7 +165,8 @@ fn execute(work: &Work<'_>, lease: Arc<Lock>) -> Result<Built, BuildError> {
     let announced: Vec<_> = stages.iter().map(Stage::announce).collect();
     let ran = work.slots.run_all(reporter, |i| stages[i].run(announced[i].0, &announced[i].1));
     if work.wants_namespace.load(Ordering::Relaxed) {
-        return Err(BuildErrorKind::NeedsNamespace.into());
+        let at = ran.err().filter(|e| matches!(e.kind, BuildErrorKind::NeedsNamespace)).and_then(|e| e.at);
+        return Err(BuildError { at, kind: BuildErrorKind::NeedsNamespace });
     }
     ran?;
     let result = work.slots.wait(plan.target)?;

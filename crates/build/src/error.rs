@@ -68,6 +68,8 @@ pub enum BuildErrorKind {
     NoSandbox {
         /// Why, rung by rung.
         reason: String,
+        /// What would allow one, where that is known.
+        remedy: Option<String>,
     },
     /// A RUN has turned up (in the ONBUILD triggers of a base image, say), and this process has not entered the user namespace
     /// that it needs. Whoever called enters it and builds again: nothing was lost.

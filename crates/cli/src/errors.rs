@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 use kiln_build::error::{At, BuildError, BuildErrorKind, IgnoredBy};
 use kiln_dockerfile::diagnostic::Diagnostic;
+use kiln_dockerfile::suggest::nearest;
 use kiln_oci::error::StoreError;
 use kiln_oci::export::ExportError;
 use kiln_oci::source::{SourceError, SourceErrorKind};
@@ -244,7 +245,11 @@ impl CliError {
                 (status::USAGE, instead.or_else(|| say("name it with -f FILE")))
             }
             Self::Build { lacks_ids: true, .. } => (status::FAILED, say(MORE_IDS)),
-            Self::Build { error, .. } | Self::Engine(error) => judge_build(&error.kind),
+            Self::Build { error, dockerfile, .. } => {
+                let (status, hint) = judge_build(&error.kind);
+                (status, meant_stage(error, dockerfile).or(hint))
+            }
+            Self::Engine(error) => judge_build(&error.kind),
             Self::Findings { .. } | Self::Verify(_) | Self::Damaged { .. } | Self::BrokenPipe => {
                 (status::FAILED, None)
             }
@@ -303,6 +308,8 @@ fn describe<'a>(error: &'a BuildError, report: &mut Report<'a>) {
             report.at = None;
         }
         BuildErrorKind::Exit { log, .. } | BuildErrorKind::Signal { log, .. } => report.log = Some(log),
+        // Whoever pressed Ctrl-C knows why; the step that was under way is not at fault.
+        BuildErrorKind::Interrupted => report.at = None,
         _ => {}
     }
     report.message = chain(&error.kind);
@@ -314,9 +321,7 @@ fn judge_build(kind: &BuildErrorKind) -> (u8, Option<String>) {
         BuildErrorKind::Exit { code, .. } => (status::FAILED, exit_hint(*code)),
         BuildErrorKind::Signal { signal, .. } => (status::FAILED, exit_hint(128 + signal)),
         BuildErrorKind::Sandbox { source, .. } => judge_sandbox(source),
-        BuildErrorKind::NoSandbox { .. } => {
-            (status::HOST, say("`kiln doctor` says what is missing; without RUN it builds here as it is"))
-        }
+        BuildErrorKind::NoSandbox { remedy, .. } => (status::HOST, Some(sandbox_hint(remedy.as_deref()))),
         BuildErrorKind::Base { source, .. } => judge_source(source),
         BuildErrorKind::MissingSource { nearest, hidden_by, .. } => {
             (status::FAILED, missing_hint(nearest.as_deref(), hidden_by.as_ref()))
@@ -346,6 +351,22 @@ fn judge_build(kind: &BuildErrorKind) -> (u8, Option<String>) {
         BuildErrorKind::Interrupted => (status::INTERRUPTED, None),
         _ => (status::BUG, say("this is a bug in kiln; please report it")),
     }
+}
+
+/// An image that cannot be had may be a stage whose name is misspelt: one that stands above the instruction.
+fn meant_stage(error: &BuildError, dockerfile: &Dockerfile) -> Option<String> {
+    let BuildErrorKind::Base { image, .. } = &error.kind else { return None };
+    let line = error.at.as_ref().map_or(usize::MAX, |at| at.line);
+    let file = kiln_dockerfile::parse(&dockerfile.text).dockerfile;
+    let above = file.stages.iter().filter(|stage| stage.from.line < line);
+    let names: Vec<&str> = above.filter_map(|stage| Some(stage.from.name.as_ref()?.value.as_str())).collect();
+    let name = nearest(image, names, true)?;
+    Some(format!("did you mean the stage {name:?}?"))
+}
+
+fn sandbox_hint(remedy: Option<&str>) -> String {
+    let remedy = remedy.map(|text| format!("{text}; ")).unwrap_or_default();
+    format!("{remedy}`kiln doctor` says what is missing; without RUN it builds here as it is")
 }
 
 fn exit_hint(code: i32) -> Option<String> {

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use kiln_sandbox::{Rung, enter_user_namespace, inside_user_namespace, probe};
+use kiln_build::error::BuildErrorKind;
+use kiln_sandbox::{Finding, Probe, Rung, enter_user_namespace, inside_user_namespace, probe};
 
 use crate::errors::CliError;
 
 /// What this process can do as it is: no probing, only who it is and what it has entered.
-pub(crate) fn rung_now() -> Rung {
+fn rung_now() -> Rung {
     if let Some(rung) = inside_user_namespace() {
         return rung;
     }
@@ -19,21 +20,82 @@ fn may_mount() -> bool {
         .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SYS_ADMIN))
 }
 
+/// How steps can be run.
+#[derive(Debug)]
+pub(crate) struct Footing {
+    /// The rung of the ladder.
+    pub(crate) rung: Rung,
+    /// What was found out about each rung; empty if nothing had to be tried.
+    findings: Vec<Finding>,
+}
+
+impl Footing {
+    /// What this process can do as it is.
+    pub(crate) fn now() -> Self {
+        Self { rung: rung_now(), findings: Vec::new() }
+    }
+
+    /// Whether it is known for sure that nothing can run here.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.rung == Rung::None && !self.findings.is_empty()
+    }
+
+    /// Why there is no rung to run a step on, and what would allow one.
+    pub(crate) fn obstacles(&self) -> BuildErrorKind {
+        let reasons = self.findings.iter().map(|f| format!("{} ({})", f.rung, f.reason));
+        let mut remedies: Vec<&str> = self.findings.iter().filter_map(|f| f.remedy.as_deref()).collect();
+        remedies.dedup();
+        BuildErrorKind::NoSandbox {
+            reason: reasons.collect::<Vec<_>>().join(", "),
+            remedy: Some(remedies.join("; ")).filter(|text| !text.is_empty()),
+        }
+    }
+}
+
 /// Makes sure that steps can run, as well as this machine allows. In a process without privilege this starts the program over
 /// inside a user namespace and does not return; that must happen before any thread is started. Where nothing is
-/// possible it gives [`Rung::None`].
-pub(crate) fn climb(store: &Path) -> Result<Rung, CliError> {
-    let now = rung_now();
-    match now {
+/// possible it gives [`Rung::None`] and the reasons.
+pub(crate) fn climb(store: &Path) -> Result<Footing, CliError> {
+    let now = Footing::now();
+    match now.rung {
         Rung::SubIds | Rung::SingleId => return Ok(now),
         // Trying it out would cost more than a cached build does; if namespaces are refused all the same, the step says so.
         Rung::Root if may_mount() => return Ok(now),
         Rung::Root | Rung::None => {}
     }
-    let rung = probe(store).rung;
-    if matches!(rung, Rung::SubIds | Rung::SingleId) && now == Rung::None {
+    let Probe { rung, findings } = probe(store);
+    if matches!(rung, Rung::SubIds | Rung::SingleId) && now.rung == Rung::None {
         let never = enter_user_namespace(rung)?;
         match never {}
     }
-    Ok(rung)
+    Ok(Footing { rung, findings })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_rung_has_its_reason() {
+        let finding = |rung, reason: &str, remedy: Option<&str>| Finding {
+            rung,
+            available: false,
+            reason: reason.to_owned(),
+            remedy: remedy.map(str::to_owned),
+        };
+        let findings = vec![
+            finding(Rung::Root, "not root", None),
+            finding(Rung::SubIds, "refused", Some("sysctl a=1")),
+            finding(Rung::SingleId, "refused", Some("sysctl a=1")),
+        ];
+        let footing = Footing { rung: Rung::None, findings };
+        assert!(footing.is_hopeless());
+        let BuildErrorKind::NoSandbox { reason, remedy } = footing.obstacles() else { panic!() };
+        assert_eq!(
+            reason,
+            "root (not root), user namespace with subordinate ids (refused), \
+             user namespace with a single id (refused)"
+        );
+        assert_eq!(remedy.as_deref(), Some("sysctl a=1"), "said once");
+    }
 }

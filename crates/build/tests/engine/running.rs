@@ -323,6 +323,7 @@ fn other_rung() {
     assert_eq!(again.image.layers()[..2], done.image.layers());
     let error = ground.try_build(&ground.request("FROM base\nRUN echo 2 > /f\n")).err().unwrap();
     assert!(matches!(error.kind, BuildErrorKind::NeedsNamespace), "{error:?}");
+    assert_eq!(error.at.map(|at| at.line), Some(2));
 }
 
 fn agent() {

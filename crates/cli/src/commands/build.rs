@@ -23,7 +23,7 @@ use crate::output::{load, metadata, push, rootfs, target};
 use crate::render::json::Ending;
 use crate::render::{Screen, write_stderr};
 use crate::request::{self, Prepared, layer_form};
-use crate::rootless;
+use crate::rootless::{self, Footing};
 
 pub(super) fn run(args: &BuildArgs, setting: &Setting<'_>) -> Result<(), Failed> {
     let outputs = outputs(args)?;
@@ -31,48 +31,48 @@ pub(super) fn run(args: &BuildArgs, setting: &Setting<'_>) -> Result<(), Failed>
     if args.check || args.call != "build" {
         return Ok(check(args, &prepared, setting)?);
     }
-    let mut rung = rootless::rung_now();
+    let mut footing = Footing::now();
     if Engine::needs_sandbox(&prepared.request) {
         // An ordinary user does not come back from `climb`, but begins anew as the root of a namespace; a context that was
         // unpacked has to be gone by then.
-        if rung == Rung::None {
+        if footing.rung == Rung::None {
             drop(prepared);
-            rung = rootless::climb(&setting.store)?;
+            footing = rootless::climb(&setting.store)?;
             prepared = request::prepare(args, &outputs, setting.environment)?;
         } else {
-            rung = rootless::climb(&setting.store)?;
+            footing = rootless::climb(&setting.store)?;
         }
     }
     prepared.request.fetcher = Some(Arc::new(Http::new(setting.network(&args.insecure_registry))));
     install_signal_flag(&StopSignal::ALL)?;
     let progress = if args.quiet { Progress::Quiet } else { args.progress };
     let mut screen = Screen::new(progress, setting.environment.look());
-    let job = Job { args, outputs: &outputs, prepared: &prepared, setting, rung };
+    let job = Job { args, outputs: &outputs, prepared: &prepared, setting, rung: footing.rung };
     let done = job.run(&screen);
     screen.finish();
-    match done {
-        Ok(done) => Ok(finish(args, &outputs, done, &screen)?),
-        Err(error) if wants_namespace(&error) && rung == Rung::None => {
-            // An ONBUILD of a base image has a RUN, which the text did not tell. Threads have ended; what was done is cached.
-            drop((screen, prepared));
-            rootless::climb(&setting.store)?;
-            Err(no_sandbox().into())
+    let error = match done {
+        Ok(done) => return Ok(finish(args, &outputs, done, &screen)?),
+        Err(CliError::Build { error, dockerfile, lacks_ids }) if wants_namespace(&error) => {
+            if !footing.is_hopeless() {
+                // An ONBUILD of a base image has a RUN, which the text did not tell. Threads have ended; what was done is
+                // cached.
+                drop(prepared);
+                footing = rootless::climb(&setting.store)?;
+            }
+            let error = BuildError { at: error.at, kind: footing.obstacles() };
+            CliError::Build { error: Box::new(error), dockerfile, lacks_ids }
         }
-        Err(error) => Err(Failed::Told(fail(error, &job, &screen))),
-    }
+        Err(error) => error,
+    };
+    Err(Failed::Told(fail(&error, setting, &screen)))
 }
 
-fn wants_namespace(error: &CliError) -> bool {
-    matches!(error, CliError::Build { error, .. } if matches!(error.kind, BuildErrorKind::NeedsNamespace))
-}
-
-fn no_sandbox() -> CliError {
-    let reason = "no rung of the ladder is there".to_owned();
-    BuildError::from(BuildErrorKind::NoSandbox { reason }).into()
+fn wants_namespace(error: &BuildError) -> bool {
+    matches!(error.kind, BuildErrorKind::NeedsNamespace)
 }
 
 /// Tells of a failure in the form that the screen has.
-fn fail(error: CliError, job: &Job<'_>, screen: &Screen) -> u8 {
+fn fail(error: &CliError, setting: &Setting<'_>, screen: &Screen) -> u8 {
     if screen.is_json() {
         let report = error.report();
         screen.ending(&Ending::Error {
@@ -82,7 +82,7 @@ fn fail(error: CliError, job: &Job<'_>, screen: &Screen) -> u8 {
         });
         return report.status;
     }
-    excerpt::tell(&error, job.setting.environment.look(), !screen.shows_whole_logs())
+    excerpt::tell(error, setting.environment.look(), !screen.shows_whole_logs())
 }
 
 /// Whether the log of the step that failed ends as it does when the kernel refuses an id that is not mapped.

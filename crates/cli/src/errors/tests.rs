@@ -1,5 +1,7 @@
 //! Which status and which way out an error has.
 
+use kiln_dockerfile::span::Span;
+
 use super::*;
 
 #[test]
@@ -12,7 +14,7 @@ fn statuses() {
     let cases = [
         (BuildErrorKind::Dockerfile(vec![]), status::USAGE),
         (BuildErrorKind::Exit { command: "x".into(), code: 3, log: "l".into() }, status::FAILED),
-        (BuildErrorKind::NoSandbox { reason: "r".into() }, status::HOST),
+        (BuildErrorKind::NoSandbox { reason: "r".into(), remedy: None }, status::HOST),
         (source(SourceErrorKind::NotFound), status::REGISTRY),
         (source(SourceErrorKind::Io(io(io::ErrorKind::StorageFull))), status::HOST),
         (BuildErrorKind::Interrupted, status::INTERRUPTED),
@@ -42,6 +44,39 @@ fn the_way_out() {
     assert_eq!(hint(missing(Some("b.txt"), None)).as_deref(), Some("did you mean \"b.txt\"?"));
     assert_eq!(hint(missing(None, None)), None);
     assert!(exit_hint(127).is_some() && exit_hint(1).is_none());
+}
+
+/// An error of a build from `text`, at one of its lines.
+fn at_line(text: &str, line: usize, kind: BuildErrorKind) -> CliError {
+    let at = At { span: Span::new(0, 4), line, step: "s".to_owned() };
+    let dockerfile = Dockerfile { name: "Dockerfile".to_owned(), text: text.to_owned() };
+    let error = Box::new(BuildError { at: Some(at), kind });
+    CliError::Build { error, dockerfile: Box::new(dockerfile), lacks_ids: false }
+}
+
+#[test]
+fn a_stage_may_have_been_meant() {
+    let text = "FROM a AS build\nFROM b AS Tools\nCOPY --from=biuld /a /b\nFROM c AS late\n";
+    let hint = |image: &str, line| {
+        let kind = SourceErrorKind::NotFound;
+        let source = Box::new(SourceError { reference: format!("docker.io/library/{image}"), kind });
+        at_line(text, line, BuildErrorKind::Base { image: image.to_owned(), source }).report().hint
+    };
+    let stage = |name: &str| Some(format!("did you mean the stage {name:?}?"));
+    let other = Some("check the name and the tag".to_owned());
+    assert_eq!(hint("biuld", 3), stage("build"));
+    assert_eq!(hint("Tool", 3), stage("Tools"));
+    assert_eq!(hint("debian", 3), other, "nothing near");
+    assert_eq!(hint("lat", 3), other, "it stands below");
+    assert_eq!(hint("biuld", 1), other, "its own name");
+}
+
+#[test]
+fn a_step_that_was_interrupted_is_not_at_fault() {
+    let error = at_line("FROM a\nRUN b\n", 2, BuildErrorKind::Interrupted);
+    let report = error.report();
+    assert_eq!((report.status, report.message.as_str()), (status::INTERRUPTED, "interrupted"));
+    assert!(report.at.is_none() && report.hint.is_none());
 }
 
 #[test]
