@@ -10,6 +10,7 @@ use crate::copy::select::{Match, select};
 use crate::error::BuildErrorKind;
 use crate::files::{Files, Node, NodeKind};
 use crate::key::KeyParts;
+use crate::schedule::side_by_side;
 
 /// A file, directory or anything else to be copied.
 #[derive(Clone, Debug)]
@@ -83,35 +84,74 @@ fn gather_match(
         gathered.parents = gather_parents(files, found)?;
     }
     if found.node.is_dir() {
-        let mut pending = vec![(found.real.clone(), LayerPath::root())];
-        while let Some((dir, below)) = pending.pop() {
-            for name in files.children(&dir)? {
-                let (real, below) = (dir.join(&name), below.join(&name));
-                let Some(node) = files.node(&real)? else { continue };
-                let excluded = !excludes.is_empty() && excludes.decide(below.as_bytes()).0;
-                if excluded
-                    && !(node.is_dir()
-                        && excludes.may_exclude_below(below.as_bytes())
-                        && excludes.has_exclusions())
-                {
-                    continue;
-                }
-                if node.is_dir() {
-                    pending.push((real.clone(), below.clone()));
-                }
-                if !excluded {
-                    gathered.items.push(Item { below, real, node, digest: None });
-                }
+        let mut level = vec![(found.real.clone(), LayerPath::root())];
+        while !level.is_empty() {
+            let walked = in_parts(level.len(), DIRECTORIES, |i| walk_one(files, &level[i], excludes))?;
+            level.clear();
+            for (items, below) in walked {
+                gathered.items.extend(items);
+                level.extend(below);
             }
         }
         gathered.items.sort_by(|a, b| a.below.cmp(&b.below));
     }
-    for item in &mut gathered.items {
-        if matches!(item.node.kind, NodeKind::File { .. }) {
-            item.digest = Some(files.digest(&item.real, &item.node)?);
-        }
+    let items = &gathered.items;
+    let digests = in_parts(items.len(), FILES, |i| match items[i].node.kind {
+        NodeKind::File { .. } => files.digest(&items[i].real, &items[i].node).map(Some),
+        _ => Ok(None),
+    })?;
+    for (item, digest) in gathered.items.iter_mut().zip(digests) {
+        item.digest = digest;
     }
     Ok(gathered)
+}
+
+/// From so many of them on, directories are listed and files hashed on two threads: below, starting one costs more than it gives.
+const DIRECTORIES: usize = 8;
+const FILES: usize = 256;
+
+/// `work` for 0 to `count`, in order; in two halves side by side if there are at least `worthwhile`.
+fn in_parts<T: Send>(
+    count: usize,
+    worthwhile: usize,
+    work: impl Fn(usize) -> Result<T, BuildErrorKind> + Sync,
+) -> Result<Vec<T>, BuildErrorKind> {
+    if count < worthwhile {
+        return (0..count).map(work).collect();
+    }
+    // More parts than threads, so that one slow half does not hold up the other.
+    let size = count.div_ceil(16);
+    let parts = side_by_side(2, count.div_ceil(size), |part| {
+        (part * size..count.min((part + 1) * size)).map(&work).collect::<Result<Vec<T>, _>>()
+    })?;
+    Ok(parts.into_iter().flatten().collect())
+}
+
+/// What one directory holds: the items to take, and the directories to go on with.
+type Level = (Vec<Item>, Vec<(LayerPath, LayerPath)>);
+
+fn walk_one(
+    files: &dyn Files,
+    (dir, below): &(LayerPath, LayerPath),
+    excludes: &PatternSet,
+) -> Result<Level, BuildErrorKind> {
+    let (mut items, mut next) = (Vec::new(), Vec::new());
+    for name in files.children(dir)? {
+        let (real, below) = (dir.join(&name), below.join(&name));
+        let Some(node) = files.node(&real)? else { continue };
+        let excluded = !excludes.is_empty() && excludes.decide(below.as_bytes()).0;
+        let taken_back = || excludes.may_exclude_below(below.as_bytes()) && excludes.has_exclusions();
+        if excluded && !(node.is_dir() && taken_back()) {
+            continue;
+        }
+        if node.is_dir() {
+            next.push((real.clone(), below.clone()));
+        }
+        if !excluded {
+            items.push(Item { below, real, node, digest: None });
+        }
+    }
+    Ok((items, next))
 }
 
 /// The directories between the pivot and the match, the match's own path last if it is one.

@@ -19,6 +19,9 @@ use crate::error::{BuildErrorKind, IgnoredBy};
 use crate::files::statcache::{Stamp, StatCache};
 use crate::files::{Files, Node, NodeKind};
 
+/// How many directories are kept open.
+const RECENT: usize = 4;
+
 /// A directory given as a context.
 pub(crate) struct ContextFiles {
     root: PathBuf,
@@ -26,7 +29,7 @@ pub(crate) struct ContextFiles {
     whence: String,
     ignore: Option<(String, Ignore)>,
     cache: Mutex<StatCache>,
-    last: Mutex<Option<(LayerPath, Arc<OwnedFd>)>>,
+    recent: Mutex<Vec<(LayerPath, Arc<OwnedFd>)>>,
 }
 
 impl ContextFiles {
@@ -65,7 +68,7 @@ impl ContextFiles {
             whence,
             ignore,
             cache: Mutex::new(cache),
-            last: Mutex::new(None),
+            recent: Mutex::new(Vec::new()),
         })
     }
 
@@ -97,19 +100,19 @@ impl ContextFiles {
         .map_err(|e| io_at(&self.host_path(path), "open", e))
     }
 
-    /// A handle of the directory `path`. The last one is kept: whoever looks at a directory's files looks at all of them.
+    /// A handle of the directory `path`. The latest few are kept: whoever looks at a directory's files looks at all of them, and a few
+    /// threads may.
     fn directory(&self, path: &LayerPath) -> Result<Arc<OwnedFd>, Errno> {
-        let mut last = lock(&self.last);
-        if let Some((known, handle)) = last.as_ref()
-            && known == path
-        {
+        if let Some((_, handle)) = lock(&self.recent).iter().find(|(known, _)| known == path) {
             return Ok(handle.clone());
         }
         let name: &[u8] = if path.is_root() { b"." } else { path.as_bytes() };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let handle = Arc::new(openat2(&self.handle, name, flags, Mode::empty(), resolve)?);
-        *last = Some((path.clone(), handle.clone()));
+        let mut recent = lock(&self.recent);
+        recent.truncate(RECENT - 1);
+        recent.insert(0, (path.clone(), handle.clone()));
         Ok(handle)
     }
 
