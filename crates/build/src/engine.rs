@@ -28,6 +28,9 @@ use crate::stage::Stage;
 use crate::store::{Lock, Store};
 use crate::work::{StageResult, Work};
 
+/// Commands that may run at once for each thing that kiln itself may do at once.
+const COMMANDS: usize = 8;
+
 /// How to open an engine.
 pub struct EngineOptions {
     /// Where the store is; made if there is none.
@@ -141,6 +144,8 @@ impl Engine {
             plan,
             slots: Slots::new(plan.stages.len()),
             permits: Permits::new(request.jobs),
+            // `--jobs 1` asks for one thing after the other and gets it.
+            runs: Permits::new(if request.jobs > 1 { request.jobs * COMMANDS } else { 1 }),
             epoch,
             can_run: self.rung != Rung::None,
             wants_namespace: AtomicBool::new(false),

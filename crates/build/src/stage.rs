@@ -20,6 +20,7 @@ use crate::key::KeyParts;
 use crate::layers::{Layer, Rootfs, forms};
 use crate::report::failure_outcome;
 use crate::request::{Compression, LayerForm};
+use crate::schedule::Permits;
 use crate::users;
 use crate::work::{Made, StageResult, Turn, Work};
 
@@ -75,7 +76,7 @@ impl Stage<'_> {
                 created: parent.created.clone(),
             });
         }
-        self.timed(task, || match &self.plan.base {
+        self.timed((task, &self.work.permits), || match &self.plan.base {
             StageBase::Image(key) => Ok((empty(self.work.bases.rootfs(key)?), TaskOutcome::Done)),
             StageBase::Context(name) => {
                 let made = self.context_as_base(name)?;
@@ -98,10 +99,10 @@ impl Stage<'_> {
 
     fn timed<T>(
         &self,
-        task: TaskId,
+        (task, permits): (TaskId, &Permits),
         work: impl FnOnce() -> Result<(T, TaskOutcome), BuildErrorKind>,
     ) -> Result<T, BuildErrorKind> {
-        let _permit = self.work.permits.take();
+        let _permit = permits.take();
         self.work
             .reporter
             .check()
@@ -120,7 +121,8 @@ impl Stage<'_> {
         self.await_inputs(op)?;
         let after = self.plan.steps[i + 1..].iter().filter(|s| s.op.is_some()).count();
         let turn = Turn { task, step: &self.plan.steps[i], cached: self.cached, after };
-        self.timed(task, || {
+        let permits = if matches!(op, Op::Run(_)) { &self.work.runs } else { &self.work.permits };
+        self.timed((task, permits), || {
             let made = match op {
                 Op::Run(run) => crate::run::step(self.work, run, &turn, rootfs),
                 Op::Copy(copy) => self.copy(copy, &turn, rootfs),

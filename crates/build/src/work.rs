@@ -32,6 +32,8 @@ pub(crate) struct Work<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) slots: Slots<StageResult>,
     pub(crate) permits: Permits,
+    /// For commands, which wait for networks, disks and clocks more than they compute.
+    pub(crate) runs: Permits,
     /// `SOURCE_DATE_EPOCH`, wherever it was set.
     pub(crate) epoch: Option<i64>,
     /// Whether something asked for a sandbox that is not there.
