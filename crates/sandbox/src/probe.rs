@@ -95,7 +95,8 @@ fn judge(rung: Rung, store: &Path, user_namespace: bool) -> Finding {
             Finding { rung, available: true, reason: "namespaces and overlay work".to_owned(), remedy: None }
         }
         Ok(Trial::Namespaces(error)) => {
-            unavailable(format!("cannot create namespaces: {error}"), namespace_remedy())
+            let remedy = namespace_remedy(&error);
+            unavailable(format!("cannot create namespaces: {error}"), remedy)
         }
         Ok(Trial::Proc(error)) => unavailable(
             format!("cannot mount /proc in a namespace: {error}"),
@@ -173,11 +174,13 @@ fn privileged(program: &Path) -> bool {
 }
 
 /// The usual reasons why a user namespace is refused.
-fn namespace_remedy() -> Option<String> {
+fn namespace_remedy(error: &io::Error) -> Option<String> {
+    // Not the disk: user_namespaces(7) has it for a limit that is reached, one of an outer namespace perhaps.
+    if error.kind() == io::ErrorKind::StorageFull {
+        return Some("a limit is reached; as root: sysctl user.max_user_namespaces=15000".to_owned());
+    }
     let setting = |path: &str| fs_err::read_to_string(path).ok().map(|text| text.trim().to_owned());
-    let remedy = if setting("/proc/sys/user/max_user_namespaces").as_deref() == Some("0") {
-        "as root: sysctl user.max_user_namespaces=15000"
-    } else if setting("/proc/sys/kernel/unprivileged_userns_clone").as_deref() == Some("0") {
+    let remedy = if setting("/proc/sys/kernel/unprivileged_userns_clone").as_deref() == Some("0") {
         "as root: sysctl kernel.unprivileged_userns_clone=1"
     } else if setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1") {
         "as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile with `userns,` for kiln"

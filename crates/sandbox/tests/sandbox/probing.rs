@@ -82,6 +82,10 @@ fn no_namespaces(ground: &Ground) {
     command.args(["--user", "--map-root-user", "sh", "-c", script]).arg(&program);
     let found = probe_in(command);
     assert!(found.starts_with("None\n"), "{found}");
+    assert!(
+        found.contains("a limit is reached; as root: sysctl user.max_user_namespaces"),
+        "the way out: {found}"
+    );
 }
 
 fn threads_are_refused(_: &Ground) {
