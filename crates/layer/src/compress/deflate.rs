@@ -2,13 +2,15 @@
 
 use std::io;
 
-use flate2::{Compress, Crc, FlushCompress};
+use flate2::Crc;
+use zlib_rs::{Deflate, DeflateError, DeflateFlush};
 
 /// Bytes of input in one block. With the window carried over, the size does not count for the ratio (0.3492 with 1 MiB,
 /// 0.3490 with 256 KiB on 200 MB of `/usr/lib`); small blocks keep the memory small.
 pub(super) const BLOCK: usize = 256 << 10;
 /// Deflate's window: what a block may refer back to.
-pub(super) const WINDOW: usize = 32 << 10;
+pub(super) const WINDOW: usize = 1 << WINDOW_BITS;
+const WINDOW_BITS: u8 = 15;
 
 /// Magic, deflate, no flags, no time, no level, unknown system: nothing that tells where it was made.
 pub(super) const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
@@ -35,17 +37,23 @@ pub(super) fn compress(before: &[u8], input: &[u8], level: u32) -> io::Result<Ve
     Ok(if out.len() > input.len() + input.len() / 8192 { stored(input) } else { out })
 }
 
+/// The engine is named outright. flate2 would take the C one as soon as anything else in the same build asks for that, and
+/// the bytes would change with it.
 fn deflate(before: &[u8], input: &[u8], level: u32) -> io::Result<Vec<u8>> {
-    let mut engine = Compress::new(flate2::Compression::new(level), false);
+    let failed = |error: DeflateError| io::Error::other(error.as_str());
+    let level = i32::try_from(level).map_err(io::Error::other)?;
+    let mut engine = Deflate::new(level, false, WINDOW_BITS);
     if !before.is_empty() {
-        engine.set_dictionary(before)?;
+        engine.set_dictionary(before).map_err(failed)?;
     }
     // Room for everything at once: the engine's output depends on how often it is asked.
-    let mut out = Vec::with_capacity(input.len() + input.len() / 8 + 1024);
-    engine.compress_vec(input, &mut out, FlushCompress::Sync)?;
-    if engine.total_in() != input.len() as u64 || out.len() == out.capacity() {
+    let mut out = vec![0; input.len() + input.len() / 8 + 1024];
+    engine.compress(input, &mut out, DeflateFlush::SyncFlush).map_err(failed)?;
+    let length = usize::try_from(engine.total_out()).map_err(io::Error::other)?;
+    if engine.total_in() != input.len() as u64 || length == out.len() {
         return Err(io::Error::from(io::ErrorKind::WriteZero));
     }
+    out.truncate(length);
     out.shrink_to_fit();
     Ok(out)
 }
