@@ -92,7 +92,7 @@ impl<'a> Bases<'a> {
     }
 
     fn look_up(&self, name: &str, platform: &Platform) -> Result<Found, BuildErrorKind> {
-        let failed = |source| BuildErrorKind::Base { image: name.to_owned(), source: Box::new(source) };
+        let failed = |source| BuildErrorKind::base(name, source);
         let reference: Reference = name.parse().map_err(|e| {
             let kind =
                 SourceErrorKind::Malformed { what: "the image name".to_owned(), detail: format!("{e}") };
@@ -143,9 +143,7 @@ impl<'a> Bases<'a> {
             Err(SourceError {
                 kind: SourceErrorKind::NotFound | SourceErrorKind::NoPlatform { .. }, ..
             }) => Ok(None),
-            Err(source) => {
-                Err(BuildErrorKind::Base { image: reference.familiar(), source: Box::new(source) })
-            }
+            Err(source) => Err(BuildErrorKind::base(&reference.familiar(), source)),
         }
     }
 
@@ -203,7 +201,7 @@ fn from_layout(spec: &str, platform: &Platform) -> Result<Found, BuildErrorKind>
     // A layout given by its path answers for any reference.
     let reference =
         Reference { registry: "layout".to_owned(), repository: "image".to_owned(), tag: None, digest: None };
-    let failed = |source| BuildErrorKind::Base { image: name.clone(), source: Box::new(source) };
+    let failed = |source| BuildErrorKind::base(&name, source);
     let image = source.resolve(&reference, platform).map_err(failed)?;
     Ok((Arc::new(source), image))
 }

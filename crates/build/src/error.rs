@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use kiln_dockerfile::diagnostic::Diagnostic;
 use kiln_dockerfile::span::Span;
-use kiln_oci::source::SourceError;
+use kiln_oci::source::{SourceError, SourceErrorKind};
 
 /// Why, and at which instruction.
 #[derive(Debug, thiserror::Error)]
@@ -192,6 +192,16 @@ pub struct IgnoredBy {
     pub line: usize,
     /// The rule.
     pub rule: String,
+}
+
+impl BuildErrorKind {
+    /// The error for a base image that could not be had; a source that was stopped is no failure of its own.
+    pub(crate) fn base(image: &str, source: SourceError) -> Self {
+        match source.kind {
+            SourceErrorKind::Cancelled => Self::Interrupted,
+            _ => Self::Base { image: image.to_owned(), source: Box::new(source) },
+        }
+    }
 }
 
 impl From<BuildErrorKind> for BuildError {

@@ -15,6 +15,7 @@ mod environment;
 mod errors;
 mod excerpt;
 mod fetch;
+mod interrupt;
 mod output;
 mod render;
 mod request;

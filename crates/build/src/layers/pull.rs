@@ -103,8 +103,7 @@ impl Puller<'_> {
         if let Some(layer) = self.known(descriptor, diff_id)? {
             return Ok(layer);
         }
-        let as_base =
-            |source| BuildErrorKind::Base { image: image.reference.familiar(), source: Box::new(source) };
+        let as_base = |source| BuildErrorKind::base(&image.reference.familiar(), source);
         let reader = source.open_blob(image, descriptor).map_err(as_base)?;
         let mut tee = Tee {
             reader,

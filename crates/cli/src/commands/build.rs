@@ -18,6 +18,7 @@ use crate::commands::{Failed, Setting, answer};
 use crate::errors::CliError;
 use crate::excerpt::{self, Ink};
 use crate::fetch::Http;
+use crate::interrupt::watched;
 use crate::output::image::Maker;
 use crate::output::{load, metadata, push, rootfs, target};
 use crate::render::json::Ending;
@@ -122,11 +123,14 @@ impl Job<'_> {
         let client = self.setting.client(&insecure);
         let engine = self.setting.engine(client.clone(), self.rung)?;
         let cancel = termination_requested();
-        let built = engine.build(&self.prepared.request, screen, cancel).map_err(|e| self.with_source(e))?;
-        let maker = Maker { engine: &engine, built: &built, screen, cancel };
-        // Held until the images have their names: nothing of them may be collected in between.
-        let _lease = engine.store().lease()?;
-        self.deliver(&maker, &client)
+        watched(&client, cancel, || {
+            let built = engine.build(&self.prepared.request, screen, cancel);
+            let built = built.map_err(|e| self.with_source(e))?;
+            let maker = Maker { engine: &engine, built: &built, screen, cancel };
+            // Held until the images have their names: nothing of them may be collected in between.
+            let _lease = engine.store().lease()?;
+            self.deliver(&maker, &client)
+        })
     }
 
     fn with_source(&self, error: BuildError) -> CliError {
