@@ -1,5 +1,6 @@
 //! Which folder holds what.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,6 +46,13 @@ pub struct Store {
 
 const FOLDERS: [&str; 9] = ["layer", "tree", "step", "chain", "base", "context", "cache", "locks", "log"];
 
+/// Whether something of this name may be in a folder that another process is just making a store of.
+fn is_ours(name: &OsStr) -> bool {
+    // The sandbox tries an overlay on the store's file system, in a folder called `.kiln-probe-` and a number.
+    let probe = name.as_encoded_bytes().starts_with(b".kiln-probe-");
+    probe || FOLDERS.into_iter().chain(["oci", "tmp", MARK]).any(|known| name == known)
+}
+
 impl Store {
     /// Opens the store at `root`; makes it if there is none. A folder that holds something else is refused.
     /// `owners` is whether trees can have other owners than who runs kiln.
@@ -62,14 +70,8 @@ impl Store {
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 fs_err::create_dir_all(root).map_err(BuildErrorKind::Io)?;
-                let foreign = fs_err::read_dir(root).map_err(BuildErrorKind::Io)?.flatten().any(|e| {
-                    e.file_name() != "oci"
-                        // Another process makes the same store at this moment.
-                        && e.file_name() != MARK
-                        && e.file_name() != "tmp"
-                        && !FOLDERS.iter().any(|f| e.file_name() == *f)
-                });
-                if foreign {
+                let mut entries = fs_err::read_dir(root).map_err(BuildErrorKind::Io)?.flatten();
+                if entries.any(|entry| !is_ours(&entry.file_name())) {
                     return Err(problem("is not empty and not a kiln store; choose another --root").into());
                 }
             }
