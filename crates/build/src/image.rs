@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use kiln_layer::flatten::flatten;
-use kiln_layer::pack::{pack, write_tree};
+use kiln_layer::index::Mtime;
+use kiln_layer::pack::{PackEntry, pack, write_tree};
 use kiln_layer::unpack::Owners;
 use kiln_layer::view::View;
 use kiln_oci::compose::{ImageParts, config_bytes};
@@ -31,7 +32,8 @@ impl Engine {
     ) -> Result<ImageParts, BuildError> {
         let reporter = Reporter::new(sink, cancel);
         let _lease = self.store.lease()?;
-        let blobs = self.blobs(built, form, &reporter)?;
+        let form = LayerForm { clamp: built.source_date_epoch, ..*form };
+        let blobs = self.blobs(built, &form, &reporter)?;
         let mut config = built.config.clone();
         config.rootfs.diff_ids = blobs.iter().map(|b| b.diff_id).collect();
         Ok(ImageParts {
@@ -74,25 +76,26 @@ impl Engine {
     }
 
     /// Writes the built root filesystem into the empty directory `dest` (`--output type=local`). As with buildx, everything
-    /// belongs to who runs kiln.
+    /// belongs to who runs kiln, and everything has the time `SOURCE_DATE_EPOCH` if the build has one.
     pub fn write_rootfs(&self, built: &Built, dest: &Path) -> Result<(), BuildError> {
         let _lease = self.store.lease()?;
-        let view = built.rootfs.view(&self.store)?;
-        let entries = flatten(&view);
+        let entries = self.files(built)?;
         write_tree(&entries, &[], dest, Owners::Mine, &View::default()).map_err(BuildErrorKind::from)?;
         Ok(())
     }
 
-    /// Writes the built root filesystem to `out` as a tar (`--output type=tar`). Times later than `clamp` become it.
-    pub fn write_rootfs_tar(
-        &self,
-        built: &Built,
-        out: &mut dyn Write,
-        clamp: Option<i64>,
-    ) -> Result<(), BuildError> {
+    /// Writes the built root filesystem to `out` as a tar (`--output type=tar`), with times as [`Engine::write_rootfs`] has them.
+    pub fn write_rootfs_tar(&self, built: &Built, out: &mut dyn Write) -> Result<(), BuildError> {
         let _lease = self.store.lease()?;
-        let view = built.rootfs.view(&self.store)?;
-        pack(&flatten(&view), &[], out, clamp).map_err(BuildErrorKind::from)?;
+        pack(&self.files(built)?, &[], out, None).map_err(BuildErrorKind::from)?;
         Ok(())
+    }
+
+    fn files(&self, built: &Built) -> Result<Vec<PackEntry>, BuildErrorKind> {
+        let mut entries = flatten(&built.rootfs.view(&self.store)?);
+        if let Some(secs) = built.source_date_epoch {
+            entries.iter_mut().for_each(|e| e.entry.mtime = Mtime { secs, nanos: 0 });
+        }
+        Ok(entries)
     }
 }

@@ -9,7 +9,7 @@ use kiln_oci::digest::{Digest, Hasher};
 use serde::{Deserialize, Serialize};
 
 /// Changes whenever the same parts would make another layer.
-const VERSION: &str = "kiln step 1";
+const VERSION: &str = "kiln step 2";
 
 /// The kinds of parts that are the content of something that is read.
 const READ: [&str; 6] = ["rootfs", "file", "parent", "archive", "download", "bound"];

@@ -151,8 +151,11 @@ pub struct LayerForm {
     pub compression: Compression,
     /// Recompress base layers, too.
     pub force: bool,
-    /// `rewrite-timestamp=true`: no time in a new layer is later than `SOURCE_DATE_EPOCH`.
+    /// No time that a RUN gave a file is later than this, in seconds since 1970. The engine fills in the build's
+    /// `SOURCE_DATE_EPOCH`.
     pub clamp: Option<i64>,
+    /// `rewrite-timestamp=true`: `clamp` is for times out of the context as well.
+    pub rewrite: bool,
 }
 
 /// Compression of layers.
@@ -168,7 +171,7 @@ pub enum Compression {
 
 impl Default for LayerForm {
     fn default() -> Self {
-        Self { compression: Compression::Gzip(6), force: false, clamp: None }
+        Self { compression: Compression::Gzip(6), force: false, clamp: None, rewrite: false }
     }
 }
 

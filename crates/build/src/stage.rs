@@ -159,32 +159,35 @@ impl Stage<'_> {
         if !op.link || op.chown.as_deref().is_some_and(|spec| !users::is_numeric(spec)) {
             parts.add("rootfs", "", rootfs.chain.to_string());
         }
+        let ran = work.rootfs_of(&op.from)?.is_some_and(|(from, _)| from.layers.iter().any(|l| l.ran));
         work.layer_of(&parts, rootfs, self.cached, |_| {
             let view = rootfs.view(work.store)?;
             let owner = op.chown.as_deref().map(|spec| users::owner(&view, spec)).transpose()?;
             let below = RootfsFiles::new(view.clone(), String::new());
             let planned = crate::copy::place(op, &mut reading, (&below, owner.as_ref()), &work.store.tmp())?;
             let entries = pack_entries(planned, &reading)?;
-            self.new_layer(&entries, &view, turn)
+            self.new_layer((&entries, ran), &view, turn)
         })
     }
 
     /// Makes the layer in the form that is needed first: a tree if a later step may run on it, else the blob that will be exported.
     fn new_layer(
         &self,
-        entries: &[PackEntry],
+        (entries, ran): (&[PackEntry], bool),
         below: &View,
         turn: &Turn<'_>,
     ) -> Result<Layer, BuildErrorKind> {
         let store = self.work.store;
         if self.work.can_run && self.runs_later(turn.after) {
-            return forms::new_tree(store, entries, below);
+            return Ok(forms::new_tree(store, entries, below)?.times_of_run(ran));
         }
-        let plain = LayerForm { compression: Compression::Uncompressed, force: false, clamp: None };
-        let form = self.work.request.wanted.filter(|_| self.is_exported()).unwrap_or(plain);
+        let plain =
+            LayerForm { compression: Compression::Uncompressed, force: false, clamp: None, rewrite: false };
+        let wanted = self.work.request.wanted.filter(|_| self.is_exported());
+        let form = wanted.map_or(plain, |form| LayerForm { clamp: self.work.epoch, ..form });
         let packing =
             forms::Packing { threads: self.work.request.jobs, reporter: self.work.reporter, task: turn.task };
-        forms::new_blob(store, entries, &form, &packing)
+        forms::new_blob(store, (entries, ran), &form, &packing)
     }
 
     /// Whether a RUN comes among the last `after` steps of this stage, or in a stage that needs this one's files.
@@ -225,7 +228,7 @@ impl Stage<'_> {
                 let planned = placement.finish();
                 planned.into_iter().map(|p| PackEntry { entry: p.entry, content: Content::None }).collect()
             };
-            self.new_layer(&entries, &view, turn)
+            self.new_layer((&entries, false), &view, turn)
         })
     }
 

@@ -66,6 +66,9 @@ pub(crate) struct Turn<'a> {
 struct StepRecord {
     layer: Digest,
     content: Digest,
+    /// See [`Layer::ran`].
+    #[serde(default)]
+    ran: bool,
     /// RFC 3339
     created: String,
 }
@@ -114,8 +117,8 @@ impl Work<'_> {
         self.reporter.check()?;
         let layer = make(&key)?;
         let made = self.cut_off(below, &parts.instruction(), layer)?;
-        let record =
-            StepRecord { layer: made.layer.id, content: made.layer.content, created: made.created.clone() };
+        let Layer { id, content, ran, .. } = *made.layer;
+        let record = StepRecord { layer: id, content, ran, created: made.created.clone() };
         let tmp = self.store.tmp();
         write_json(&tmp, &self.store.parts_path(&key), parts)?;
         write_json(&tmp, &self.store.step_path(&key), &record)?;
@@ -127,7 +130,7 @@ impl Work<'_> {
         if !forms::is_there(self.store, &record.layer)? {
             return Ok(None);
         }
-        let layer = Arc::new(Layer::new(record.layer, record.content, None));
+        let layer = Arc::new(Layer::new(record.layer, record.content, None).times_of_run(record.ran));
         Ok(Some(Made { layer, created: self.clamp(record.created), outcome: TaskOutcome::Cached }))
     }
 
@@ -145,7 +148,7 @@ impl Work<'_> {
         if let Some(record) = read_json::<ChainRecord>(&path)?
             && forms::is_there(self.store, &record.layer)?
         {
-            let old = Arc::new(Layer::new(record.layer, layer.content, None));
+            let old = Arc::new(Layer::new(record.layer, layer.content, None).times_of_run(layer.ran));
             return Ok(Made { layer: old, created: self.clamp(record.created), outcome: TaskOutcome::Same });
         }
         let created = self.now();

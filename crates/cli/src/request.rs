@@ -68,7 +68,7 @@ pub(crate) fn prepare(
         source_date_epoch,
         run: run_settings(args)?,
         jobs: args.jobs.map_or_else(processors, std::num::NonZeroUsize::get),
-        wanted: outputs.iter().find_map(Output::image).map(|spec| layer_form(spec, source_date_epoch)),
+        wanted: outputs.iter().find_map(Output::image).map(layer_form),
     };
     let bases = bases(&request);
     Ok(Prepared { request, source, bases, _unpacked: input.unpacked })
@@ -88,7 +88,7 @@ fn bases(request: &Request) -> Vec<Reference> {
 }
 
 /// The form in which `spec` wants layers.
-pub(crate) fn layer_form(spec: &ImageSpec, source_date_epoch: Option<i64>) -> LayerForm {
+pub(crate) fn layer_form(spec: &ImageSpec) -> LayerForm {
     let level = spec.level;
     let compression = match spec.compression {
         Some(Algorithm::Uncompressed) => Compression::Uncompressed,
@@ -98,8 +98,7 @@ pub(crate) fn layer_form(spec: &ImageSpec, source_date_epoch: Option<i64>) -> La
             level.map_or(LayerForm::default().compression, Compression::Gzip)
         }
     };
-    let clamp = source_date_epoch.filter(|_| spec.rewrite_timestamp);
-    LayerForm { compression, force: spec.force, clamp }
+    LayerForm { compression, force: spec.force, clamp: None, rewrite: spec.rewrite_timestamp }
 }
 
 /// Names of the image: `--tag` and `name=`.

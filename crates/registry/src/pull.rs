@@ -48,9 +48,24 @@ pub(crate) struct Repository<'a> {
 }
 
 impl<'a> Repository<'a> {
-    pub(crate) fn of(session: &'a Session, reference: &'a Reference) -> Result<Self, Failure> {
-        let registry = session.registry(&reference.registry)?;
-        Ok(Self { session, registry, name: &reference.repository })
+    /// The repository of `reference`, and what `first` asked of it. Where a good guess is at hand of how its registry wants to
+    /// be spoken to, that request is the test of it: a rebuild of which everything is cached then costs one round trip.
+    fn asked<T>(
+        session: &'a Session,
+        reference: &'a Reference,
+        first: impl Fn(&Self) -> Result<T, Failure>,
+    ) -> Result<(Self, T), Failure> {
+        let of = |registry| Self { session, registry, name: &reference.repository };
+        if let Some(guessed) = session.guess(&reference.registry) {
+            let repository = of(guessed);
+            if let Ok(value) = first(&repository) {
+                session.met(&repository.registry);
+                return Ok((repository, value));
+            }
+        }
+        let repository = of(session.registry(&reference.registry)?);
+        let value = first(&repository)?;
+        Ok((repository, value))
     }
 
     fn url(&self, rest: &str) -> String {
@@ -135,7 +150,8 @@ fn tag(reference: &Reference) -> &str {
 
 /// Fetches the manifest or index that `reference` names, as it is.
 pub(crate) fn raw(session: &Session, reference: &Reference) -> Result<RawManifest, Failure> {
-    Repository::of(session, reference)?.root(reference)
+    let (_, raw) = Repository::asked(session, reference, |repository| repository.root(reference))?;
+    Ok(raw)
 }
 
 /// The digest that `reference` resolves to.
@@ -143,8 +159,8 @@ pub(crate) fn digest(session: &Session, reference: &Reference) -> Result<Digest,
     if let Some(digest) = reference.digest {
         return Ok(digest);
     }
-    let repository = Repository::of(session, reference)?;
-    repository.head(tag(reference))
+    let (_, digest) = Repository::asked(session, reference, |repository| repository.head(tag(reference)))?;
+    Ok(digest)
 }
 
 /// As [`kiln_oci::source::ImageSource::resolve`] says.
@@ -153,8 +169,8 @@ pub(crate) fn resolve(
     reference: &Reference,
     platform: &Platform,
 ) -> Result<ResolvedImage, SourceErrorKind> {
-    let repository = Repository::of(session, reference).map_err(Failure::into_kind)?;
-    let mut raw = repository.root(reference).map_err(Failure::into_kind)?;
+    let asked = Repository::asked(session, reference, |repository| repository.root(reference));
+    let (repository, mut raw) = asked.map_err(Failure::into_kind)?;
     let root_digest = raw.digest;
     let mut what =
         format!("manifest {}", reference.digest.map_or_else(|| tag(reference).to_owned(), |d| d.to_string()));

@@ -26,6 +26,8 @@ pub(crate) struct Registry {
     /// `https://registry-1.docker.io`, without a slash at the end.
     pub(crate) base: String,
     unverified: bool,
+    /// Not confirmed by any answer yet, so nothing is tried twice.
+    guessed: bool,
 }
 
 /// A request.
@@ -96,6 +98,7 @@ impl Session {
             name: name.to_owned(),
             base: format!("{scheme}://{host}"),
             unverified: insecure,
+            guessed: false,
         };
         let options = self.options();
         let registry = if is_loopback(host_of(host)) {
@@ -110,6 +113,35 @@ impl Session {
         let registry = Arc::new(registry);
         known().insert(name.to_owned(), Arc::clone(&registry));
         Ok(registry)
+    }
+
+    /// A loopback registry that was not met yet, taken to speak plain HTTP, as nearly all of them do. What is sent there carries
+    /// no credentials before it has answered.
+    pub(crate) fn guess(&self, name: &str) -> Option<Arc<Registry>> {
+        let known = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        let guess = || Registry {
+            name: name.to_owned(),
+            base: format!("http://{name}"),
+            unverified: self.transport.is_insecure(name),
+            guessed: true,
+        };
+        (is_loopback(host_of(name)) && !known.contains_key(name)).then(|| Arc::new(guess()))
+    }
+
+    /// Takes note that a guess was right.
+    pub(crate) fn met(&self, guess: &Registry) {
+        let registry = Registry { guessed: false, ..guess.clone() };
+        let mut known = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(registry.name.clone()).or_insert_with(|| Arc::new(registry));
+    }
+
+    fn tries<T>(
+        &self,
+        registry: &Registry,
+        mut work: impl FnMut() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let options = self.options();
+        if registry.guessed { work() } else { retry::run(&options.retry, &options.cancel, work) }
     }
 
     fn choose(&self, first: Registry, second: Registry) -> Result<Registry, Failure> {
@@ -152,8 +184,7 @@ impl Session {
 
     /// Makes a request, again if need be, until a welcome status or for good.
     pub(crate) fn send(&self, registry: &Registry, ask: &Ask<'_>) -> Result<Answer, Failure> {
-        let options = self.options();
-        retry::run(&options.retry, &options.cancel, || self.send_once(registry, ask))
+        self.tries(registry, || self.send_once(registry, ask))
     }
 
     /// Fetches a document of at most `limit` bytes, all of it again if the connection breaks half-way.
@@ -164,8 +195,7 @@ impl Session {
         what: &str,
         limit: u64,
     ) -> Result<Whole, Failure> {
-        let options = self.options();
-        retry::run(&options.retry, &options.cancel, || {
+        self.tries(registry, || {
             let answer = self.send_once(registry, ask)?;
             let (declared, named) = (answer.media_type().to_owned(), answer.digest());
             Ok(Whole { declared, named, bytes: answer.into_bytes(what, limit)? })

@@ -180,13 +180,14 @@ pub(crate) fn new_tree(store: &Store, entries: &[PackEntry], below: &View) -> Re
     keep_tree(store, index, &unfinished.keep())
 }
 
-/// Makes a layer of `entries` as a blob in `form`: every byte is read once.
+/// Makes a layer of `entries` as a blob in `form`: every byte is read once. `ran` says whether times in it are a command's.
 pub(crate) fn new_blob(
     store: &Store,
-    entries: &[PackEntry],
+    (entries, ran): (&[PackEntry], bool),
     form: &LayerForm,
     packing: &Packing<'_>,
 ) -> Result<Layer, BuildErrorKind> {
+    let form = &for_times(ran, form);
     let what = ("layer".to_owned(), tar_size(entries.iter().map(|e| &e.entry)));
     let (packed, stored) =
         packing.write(store, form, what, |out| Ok(pack(entries, &[], out, form.clamp)?))?;
@@ -197,7 +198,7 @@ pub(crate) fn new_blob(
     }
     let id = save_index(store, &index)?;
     add_blob(store, &id, &form_name(form), &blob_of(form, &packed, stored))?;
-    Ok(Layer::with_index(id, Arc::new(index)))
+    Ok(Layer::with_index(id, Arc::new(index)).times_of_run(ran))
 }
 
 /// The layer's blob in `form`, if it is in the store.
@@ -217,7 +218,13 @@ pub(crate) fn known_blob(
 
 /// Times in a base image are its own business: its layers are never rewritten, only recompressed.
 fn for_layer(layer: &Layer, form: &LayerForm) -> LayerForm {
-    LayerForm { clamp: form.clamp.filter(|_| layer.pulled.is_none()), ..*form }
+    let form = for_times(layer.ran, form);
+    LayerForm { clamp: form.clamp.filter(|_| layer.pulled.is_none()), ..form }
+}
+
+/// Times in the context are input and stay, unless the form says otherwise; those of a command's run are those of a clock.
+fn for_times(ran: bool, form: &LayerForm) -> LayerForm {
+    LayerForm { clamp: form.clamp.filter(|_| ran || form.rewrite), ..*form }
 }
 
 /// The layer's blob in `form`, made if it is not there. A base image's layer stays as it was pulled unless `form` forces another

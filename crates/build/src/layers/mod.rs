@@ -27,6 +27,8 @@ pub(crate) struct Layer {
     pub(crate) content: Digest,
     /// If it came with a base image: its blob as it was pulled.
     pub(crate) pulled: Option<Pulled>,
+    /// Whether times in it are those at which a command ran, here or in a stage that it was copied from.
+    pub(crate) ran: bool,
     index: OnceLock<Arc<Index>>,
 }
 
@@ -40,13 +42,18 @@ pub(crate) struct Pulled {
 impl Layer {
     /// A layer whose index is read when needed.
     pub(crate) fn new(id: Digest, content: Digest, pulled: Option<Pulled>) -> Self {
-        Self { id, content, pulled, index: OnceLock::new() }
+        Self { id, content, pulled, ran: false, index: OnceLock::new() }
     }
 
     /// A layer just made.
     pub(crate) fn with_index(id: Digest, index: Arc<Index>) -> Self {
         let content = index.content_id();
-        Self { id, content, pulled: None, index: OnceLock::from(index) }
+        Self { id, content, pulled: None, ran: false, index: OnceLock::from(index) }
+    }
+
+    /// The same, with word on where its times come from.
+    pub(crate) fn times_of_run(self, ran: bool) -> Self {
+        Self { ran, ..self }
     }
 
     /// Its index.

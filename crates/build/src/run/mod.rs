@@ -156,7 +156,7 @@ impl Execution<'_> {
         }
         mounts.finish()?;
         let index = diff_upper(&upper, &view, work.store.owners(), work.request.jobs)?;
-        forms::keep_tree(work.store, index, &upper)
+        Ok(forms::keep_tree(work.store, index, &upper)?.times_of_run(true))
     }
 }
 

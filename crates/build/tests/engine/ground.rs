@@ -56,7 +56,8 @@ impl Ground {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs_err::create_dir(dir.path().join("context")).unwrap();
-        let form = LayerForm { compression: Compression::Uncompressed, force: false, clamp: None };
+        let form =
+            LayerForm { compression: Compression::Uncompressed, force: false, clamp: None, rewrite: false };
         Self { dir, shelf: Arc::new(Shelf::default()), rung: Rung::None, form }
     }
 

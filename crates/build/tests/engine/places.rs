@@ -128,7 +128,7 @@ fn same_bytes() {
     let names = ["d/x", "d/y", "d/e/z", "b"];
     let mut backwards = names;
     backwards.reverse();
-    let zstd = LayerForm { compression: Compression::Zstd(3), force: false, clamp: None };
+    let zstd = LayerForm { compression: Compression::Zstd(3), force: false, clamp: None, rewrite: false };
     assert_eq!(made(&names, None), made(&backwards, Some(zstd)));
 }
 
@@ -174,7 +174,8 @@ fn rootfs() {
     ground.write("f", "1");
     let engine = ground.engine();
     let never = std::sync::atomic::AtomicBool::new(false);
-    let request = ground.request("FROM base\nCOPY f /d/old\n");
+    let mut request = ground.request("FROM base\nCOPY f /d/old\n");
+    request.source_date_epoch = Some(7);
     let built = engine.build(&request, &|_| {}, &never).unwrap();
     let tree = ground.path("tree");
     fs_err::create_dir(&tree).unwrap();
@@ -182,7 +183,7 @@ fn rootfs() {
     assert_eq!(fs_err::read_to_string(tree.join("d/old")).unwrap(), "1");
     assert_eq!(fs_err::metadata(tree.join("d")).unwrap().permissions().mode() & 0o7777, 0o750);
     let mut tar = Vec::new();
-    engine.write_rootfs_tar(&built[0], &mut tar, Some(7)).unwrap();
+    engine.write_rootfs_tar(&built[0], &mut tar).unwrap();
     let mut archive = tar::Archive::new(tar.as_slice());
     let entries = archive.entries().unwrap().map(Result::unwrap);
     let entries: Vec<_> = entries

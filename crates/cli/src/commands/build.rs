@@ -188,8 +188,7 @@ impl Job<'_> {
         if let Some((_, image)) = made.iter().find(|(known, _)| *known == form) {
             return Ok(image.clone());
         }
-        let epoch = self.prepared.request.source_date_epoch;
-        let image = maker.make(&form, &layer_form(&form, epoch))?;
+        let image = maker.make(&form, &layer_form(&form))?;
         made.push((form, image.clone()));
         Ok(image)
     }

@@ -48,7 +48,7 @@ pub(crate) fn tar(maker: &Maker<'_>, dest: &Dest, split: Option<bool>) -> Result
         let mut target = Target::open(dest)?;
         for built in maker.built {
             let mut out = BufWriter::with_capacity(1 << 20, target.file());
-            let written = maker.engine.write_rootfs_tar(built, &mut out, None);
+            let written = maker.engine.write_rootfs_tar(built, &mut out);
             written.map_err(|e| if is_broken_pipe(&e.kind) { CliError::BrokenPipe } else { e.into() })?;
             std::io::Write::flush(&mut out)?;
         }
