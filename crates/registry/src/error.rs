@@ -145,6 +145,16 @@ impl Failure {
         }
     }
 
+    /// Whether a registry has understood the request and will not change its mind. A 400 is no such answer: it is how TLS
+    /// servers turn plain requests away.
+    pub(crate) fn is_final(&self) -> bool {
+        match self {
+            Self::Denied { .. } => true,
+            Self::Status { status, .. } => *status != 400 && self.retryable().is_none(),
+            _ => false,
+        }
+    }
+
     /// The same, as an image source says it.
     pub(crate) fn into_kind(self) -> SourceErrorKind {
         match self {

@@ -57,10 +57,10 @@ impl<'a> Repository<'a> {
     ) -> Result<(Self, T), Failure> {
         let of = |registry| Self { session, registry, name: &reference.repository };
         if let Some(guessed) = session.guess(&reference.registry) {
-            let repository = of(guessed);
-            if let Ok(value) = first(&repository) {
-                session.met(&repository.registry);
-                return Ok((repository, value));
+            match first(&of(Arc::clone(&guessed))) {
+                Ok(value) => return Ok((of(session.met(&guessed)), value)),
+                Err(failure) if failure.is_final() => return Err(failure),
+                Err(_) => {}
             }
         }
         let repository = of(session.registry(&reference.registry)?);

@@ -129,10 +129,10 @@ impl Session {
     }
 
     /// Takes note that a guess was right.
-    pub(crate) fn met(&self, guess: &Registry) {
+    pub(crate) fn met(&self, guess: &Registry) -> Arc<Registry> {
         let registry = Registry { guessed: false, ..guess.clone() };
         let mut known = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
-        known.entry(registry.name.clone()).or_insert_with(|| Arc::new(registry));
+        Arc::clone(known.entry(registry.name.clone()).or_insert_with(|| Arc::new(registry)))
     }
 
     fn tries<T>(
