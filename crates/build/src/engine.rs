@@ -1,6 +1,6 @@
 //! The engine: a store, a source of images, and builds.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,6 +10,7 @@ use kiln_dockerfile::parse;
 use kiln_dockerfile::span::line_column;
 use kiln_layer::unpack::Owners;
 use kiln_oci::config::ImageConfig;
+use kiln_oci::digest::Digest;
 use kiln_oci::platform::Platform;
 use kiln_plan::model::Plan;
 use kiln_plan::{BaseImage, ContextKind, Inputs, Planner};
@@ -18,11 +19,12 @@ use kiln_sandbox::Rung;
 use crate::bases::Bases;
 use crate::contexts::Contexts;
 use crate::error::{At, BuildError, BuildErrorKind};
-use crate::event::Sink;
+use crate::event::{Sink, TaskId};
 use crate::layers::Rootfs;
 use crate::layers::pull::Puller;
+use crate::record::{Asked, Uncached};
 use crate::report::Reporter;
-use crate::request::{Images, NamedContext, Request};
+use crate::request::{Context, Images, NamedContext, Network, Request};
 use crate::schedule::{Permits, Slots};
 use crate::stage::Stage;
 use crate::store::{Lock, Store};
@@ -98,7 +100,8 @@ impl Engine {
         sink: &dyn Sink,
         cancel: &AtomicBool,
     ) -> Result<Vec<Built>, BuildError> {
-        let reporter = Reporter::new(sink, cancel);
+        let reporter = Reporter::new(sink, cancel).recorded_by(request.recording.as_deref());
+        reporter.record(|recording| recording.asked(asked(request)));
         let parsed = parse(&request.dockerfile);
         if parsed.diagnostics.iter().any(|d| d.severity == Severity::Error) {
             return Err(BuildErrorKind::Dockerfile(parsed.diagnostics).into());
@@ -107,9 +110,9 @@ impl Engine {
         let puller = Puller { store: &self.store, reporter: &reporter };
         let bases = Bases::new(puller, self.images.clone(), request.pull);
         let contexts = Contexts::new(&self.store, request);
-        let built = request.platforms.iter().map(|platform| {
+        let built = request.platforms.iter().enumerate().map(|(number, platform)| {
             let plan = plan(&parsed.dockerfile, request, platform, &bases)?;
-            let work = self.work(request, &plan, (&reporter, &bases, &contexts))?;
+            let work = self.work(request, (&plan, number), (&reporter, &bases, &contexts))?;
             execute(&work, lease.clone())
         });
         let built: Result<Vec<Built>, BuildError> = built.collect();
@@ -123,7 +126,7 @@ impl Engine {
     fn work<'a>(
         &'a self,
         request: &'a Request,
-        plan: &'a Plan,
+        (plan, number): (&'a Plan, usize),
         (reporter, bases, contexts): (&'a Reporter<'a>, &'a Bases<'a>, &'a Contexts<'a>),
     ) -> Result<Work<'a>, BuildError> {
         let epoch = epoch_of(request, plan)?;
@@ -142,6 +145,7 @@ impl Engine {
             bases,
             contexts,
             plan,
+            number,
             slots: Slots::new(plan.stages.len()),
             permits: Permits::new(request.jobs),
             // `--jobs 1` asks for one thing after the other and gets it.
@@ -164,10 +168,16 @@ fn execute(work: &Work<'_>, lease: Arc<Lock>) -> Result<Built, BuildError> {
             work,
             plan: stage,
             index,
-            cached: is_cached(request, stage.name.as_deref()),
+            cached: uncached(request, stage.name.as_deref()).is_none(),
         })
         .collect();
     let announced: Vec<_> = stages.iter().map(Stage::announce).collect();
+    reporter.record(|recording| {
+        let ids = |tasks: &[Option<TaskId>]| tasks.iter().map(|task| task.map(|t| t.0)).collect();
+        let tasks: Vec<_> = announced.iter().map(|(from, tasks)| (from.0, ids(tasks))).collect();
+        let uncached: Vec<_> = plan.stages.iter().map(|s| uncached(request, s.name.as_deref())).collect();
+        recording.plan(plan, &tasks, &uncached);
+    });
     let ran = work.slots.run_all(reporter, |i| stages[i].run(announced[i].0, &announced[i].1));
     if work.wants_namespace.load(Ordering::Relaxed) {
         let at = ran.err().filter(|e| matches!(e.kind, BuildErrorKind::NeedsNamespace)).and_then(|e| e.at);
@@ -210,9 +220,37 @@ fn epoch_of(request: &Request, plan: &Plan) -> Result<Option<i64>, BuildErrorKin
     }
 }
 
-fn is_cached(request: &Request, stage: Option<&str>) -> bool {
+/// Why the cache may not be used for a stage.
+fn uncached(request: &Request, stage: Option<&str>) -> Option<Uncached> {
     let filtered = |name: &String| stage.is_some_and(|stage| stage.eq_ignore_ascii_case(name));
-    !request.no_cache && !request.no_cache_filter.iter().any(filtered)
+    if request.no_cache {
+        return Some(Uncached::NoCache);
+    }
+    request.no_cache_filter.iter().any(filtered).then_some(Uncached::NoCacheFilter)
+}
+
+/// What the record of a build says of its request.
+fn asked(request: &Request) -> Asked {
+    let shown = |path: &Path| path.display().to_string();
+    let contexts = request.contexts.iter().filter_map(|(name, context)| match context {
+        NamedContext::Directory(path) => Some((name.clone(), shown(path))),
+        NamedContext::Image(_) | NamedContext::Layout(_) => None,
+    });
+    Asked {
+        dockerfile: request.dockerfile_name.clone(),
+        text: Some(Digest::of(request.dockerfile.as_bytes())),
+        dockerfile_path: request.dockerfile_path.as_deref().map(shown),
+        context: match &request.context {
+            Context::Directory(path) => Some(shown(path)),
+            Context::Empty => None,
+        },
+        contexts: contexts.collect(),
+        target: request.target.clone(),
+        no_network: request.run.network == Network::None,
+        hosts: request.run.hosts.clone(),
+        ulimits: request.run.ulimits.clone(),
+        shm_size: request.run.shm_size,
+    }
 }
 
 fn inputs(request: &Request, platform: &Platform) -> Inputs {

@@ -8,6 +8,7 @@ use kiln_oci::digest::Digest;
 
 use crate::error::{BuildError, BuildErrorKind};
 use crate::event::{Event, Sink, Stream, TaskId, TaskKind, TaskOutcome};
+use crate::record::{Recording, StepOutcome};
 
 /// The way from the engine to the sink.
 pub(crate) struct Reporter<'a> {
@@ -16,11 +17,25 @@ pub(crate) struct Reporter<'a> {
     next: AtomicU32,
     cancel: &'a AtomicBool,
     failed: AtomicBool,
+    recording: Option<&'a Recording>,
 }
 
 impl<'a> Reporter<'a> {
     pub(crate) fn new(sink: &'a dyn Sink, cancel: &'a AtomicBool) -> Self {
-        Self { sink, began: Instant::now(), next: AtomicU32::new(1), cancel, failed: AtomicBool::new(false) }
+        let (began, next) = (Instant::now(), AtomicU32::new(1));
+        Self { sink, began, next, cancel, failed: AtomicBool::new(false), recording: None }
+    }
+
+    /// The same, and `recording` gathers what becomes of the steps.
+    pub(crate) fn recorded_by(self, recording: Option<&'a Recording>) -> Self {
+        Self { recording, ..self }
+    }
+
+    /// Lets the record of the build, if there is one, take something down.
+    pub(crate) fn record(&self, take: impl FnOnce(&Recording)) {
+        if let Some(recording) = self.recording {
+            take(recording);
+        }
     }
 
     /// Announces a task.
@@ -31,11 +46,15 @@ impl<'a> Reporter<'a> {
     }
 
     pub(crate) fn started(&self, task: TaskId) {
-        self.sink.event(Event::Started { task, elapsed: self.began.elapsed() });
+        let elapsed = self.began.elapsed();
+        self.record(|recording| recording.started(task.0, elapsed));
+        self.sink.event(Event::Started { task, elapsed });
     }
 
     pub(crate) fn finished(&self, task: TaskId, outcome: TaskOutcome) {
-        self.sink.event(Event::Finished { task, elapsed: self.began.elapsed(), outcome });
+        let elapsed = self.began.elapsed();
+        self.record(|recording| recording.finished(task.0, elapsed, step_outcome(&outcome)));
+        self.sink.event(Event::Finished { task, elapsed, outcome });
     }
 
     pub(crate) fn output(&self, task: TaskId, stream: Stream, bytes: &[u8]) {
@@ -146,6 +165,16 @@ pub(crate) fn failure_outcome(error: &BuildErrorKind) -> TaskOutcome {
     match error {
         BuildErrorKind::Cancelled | BuildErrorKind::Interrupted => TaskOutcome::Cancelled,
         _ => TaskOutcome::Failed,
+    }
+}
+
+fn step_outcome(outcome: &TaskOutcome) -> StepOutcome {
+    match outcome {
+        TaskOutcome::Done => StepOutcome::Miss,
+        TaskOutcome::Cached => StepOutcome::Hit,
+        TaskOutcome::Same => StepOutcome::Same,
+        TaskOutcome::Failed => StepOutcome::Failed,
+        TaskOutcome::Cancelled => StepOutcome::Cancelled,
     }
 }
 

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use kiln_oci::platform::Platform;
 use kiln_oci::source::ImageSource;
 
+use crate::record::Recording;
+
 /// A build, everything looked up already: the engine reads no environment, no arguments, no terminal.
 pub struct Request {
     /// The Dockerfile's text.
@@ -49,6 +51,8 @@ pub struct Request {
     pub fetcher: Option<Arc<dyn Fetcher>>,
     /// Forms of the target's layers that will be asked for; lets the engine compress while later steps run.
     pub wanted: Option<LayerForm>,
+    /// Gathers a record of the build, for [`crate::engine::Engine::keep_record`].
+    pub recording: Option<Arc<Recording>>,
 }
 
 impl Request {
@@ -75,6 +79,7 @@ impl Request {
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
             fetcher: None,
             wanted: None,
+            recording: None,
         }
     }
 }

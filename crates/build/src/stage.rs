@@ -77,9 +77,14 @@ impl Stage<'_> {
             });
         }
         self.timed((task, &self.work.permits), || match &self.plan.base {
-            StageBase::Image(key) => Ok((empty(self.work.bases.rootfs(key)?), TaskOutcome::Done)),
+            StageBase::Image(key) => {
+                let rootfs = self.work.bases.rootfs(key)?;
+                let digest = self.work.bases.find(key)?.image().manifest_digest;
+                self.work.reporter.record(|recording| recording.base(task.0, digest, rootfs.records()));
+                Ok((empty(rootfs), TaskOutcome::Done))
+            }
             StageBase::Context(name) => {
-                let made = self.context_as_base(name)?;
+                let made = self.context_as_base(name, task)?;
                 let mut start = empty(Rootfs::empty());
                 start.rootfs.push(made.layer);
                 // Each layer has a line of history, or programs that pair them go wrong.
@@ -160,7 +165,7 @@ impl Stage<'_> {
             parts.add("rootfs", "", rootfs.chain.to_string());
         }
         let ran = work.rootfs_of(&op.from)?.is_some_and(|(from, _)| from.layers.iter().any(|l| l.ran));
-        work.layer_of(&parts, rootfs, self.cached, |_| {
+        work.layer_of(&parts, rootfs, turn, |_| {
             let view = rootfs.view(work.store)?;
             let owner = op.chown.as_deref().map(|spec| users::owner(&view, spec)).transpose()?;
             let below = RootfsFiles::new(view.clone(), String::new());
@@ -213,7 +218,7 @@ impl Stage<'_> {
         parts.add("path", "", &op.path);
         parts.add("user", "", &op.user);
         parts.add("rootfs", "", rootfs.chain.to_string());
-        self.work.layer_of(&parts, rootfs, self.cached, |_| {
+        self.work.layer_of(&parts, rootfs, turn, |_| {
             let view = rootfs.view(self.work.store)?;
             let ids = users::identity(&view, &op.user)?;
             let files = RootfsFiles::new(view.clone(), String::new());
@@ -233,7 +238,7 @@ impl Stage<'_> {
     }
 
     /// `FROM name` where the name is a directory given with `--build-context`.
-    fn context_as_base(&self, name: &str) -> Result<Made, BuildErrorKind> {
+    fn context_as_base(&self, name: &str, task: TaskId) -> Result<Made, BuildErrorKind> {
         let op = CopyOp {
             add: false,
             sources: vec![CopySource::Path { pattern: "/".to_owned(), span: self.plan.span }],
@@ -258,7 +263,7 @@ impl Stage<'_> {
             seen: std::collections::BTreeMap::new(),
         };
         let after = self.plan.steps.iter().filter(|s| s.op.is_some()).count();
-        self.copy(&op, &Turn { task: TaskId(0), step: &step, cached: self.cached, after }, &Rootfs::empty())
+        self.copy(&op, &Turn { task, step: &step, cached: self.cached, after }, &Rootfs::empty())
     }
 
     /// The stage's name and the number of a step in it, as on the screen.

@@ -30,6 +30,8 @@ pub(crate) struct Work<'a> {
     pub(crate) bases: &'a Bases<'a>,
     pub(crate) contexts: &'a Contexts<'a>,
     pub(crate) plan: &'a Plan,
+    /// Which of the build's plans it is, from 0.
+    pub(crate) number: usize,
     pub(crate) slots: Slots<StageResult>,
     pub(crate) permits: Permits,
     /// For commands, which wait for networks, disks and clocks more than they compute.
@@ -71,6 +73,9 @@ struct StepRecord {
     ran: bool,
     /// RFC 3339
     created: String,
+    /// The log of the run that made it, if it was a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    log: Option<String>,
 }
 
 /// The layer that an instruction first made of a root filesystem's content.
@@ -85,6 +90,8 @@ pub(crate) struct Made {
     pub(crate) layer: Arc<Layer>,
     pub(crate) created: String,
     pub(crate) outcome: TaskOutcome,
+    /// The log of the run that made it.
+    log: Option<String>,
 }
 
 impl Work<'_> {
@@ -98,30 +105,53 @@ impl Work<'_> {
     }
 
     /// Gives the layer of a step: from the store if its key is known, else from `make`. Builds that want the same key take
-    /// turns, and the later ones find what the first made.
+    /// turns, and the later ones find what the first made. `make` is told the name of the log that it may write.
     pub(crate) fn layer_of(
         &self,
         parts: &KeyParts,
         below: &Rootfs,
-        cached: bool,
-        make: impl FnOnce(&Digest) -> Result<Layer, BuildErrorKind>,
+        turn: &Turn<'_>,
+        make: impl FnOnce(&str) -> Result<Layer, BuildErrorKind>,
     ) -> Result<Made, BuildErrorKind> {
         let key = parts.key();
-        if cached && let Some(made) = self.known(&key)? {
+        self.reporter.record(|recording| recording.keyed(turn.task.0, key));
+        let made = self.find_or_make((&key, parts), below, turn.cached, make)?;
+        self.reporter.record(|recording| {
+            recording.made(turn.task.0, made.layer.record(), made.log.clone());
+        });
+        Ok(made)
+    }
+
+    fn find_or_make(
+        &self,
+        (key, parts): (&Digest, &KeyParts),
+        below: &Rootfs,
+        cached: bool,
+        make: impl FnOnce(&str) -> Result<Layer, BuildErrorKind>,
+    ) -> Result<Made, BuildErrorKind> {
+        if cached && let Some(made) = self.known(key)? {
             return Ok(made);
         }
         let _turn = self.store.lock_while(&format!("step-{}", key.hex()), || self.reporter.check())?;
-        if cached && let Some(made) = self.known(&key)? {
+        if cached && let Some(made) = self.known(key)? {
             return Ok(made);
         }
         self.reporter.check()?;
-        let layer = make(&key)?;
-        let made = self.cut_off(below, &parts.instruction(), layer)?;
-        let Layer { id, content, ran, .. } = *made.layer;
-        let record = StepRecord { layer: id, content, ran, created: made.created.clone() };
         let tmp = self.store.tmp();
-        write_json(&tmp, &self.store.parts_path(&key), parts)?;
-        write_json(&tmp, &self.store.step_path(&key), &record)?;
+        // Before the step: of one that fails it is asked all the more what it was made of.
+        write_json(&tmp, &self.store.parts_path(key), parts)?;
+        let log = new_log(key);
+        let layer = make(&log)?;
+        let mut made = self.cut_off(below, &parts.instruction(), layer)?;
+        made.log = self.store.log_path(&log).exists().then_some(log);
+        let record = StepRecord {
+            layer: made.layer.id,
+            content: made.layer.content,
+            ran: made.layer.ran,
+            created: made.created.clone(),
+            log: made.log.clone(),
+        };
+        write_json(&tmp, &self.store.step_path(key), &record)?;
         Ok(made)
     }
 
@@ -131,7 +161,12 @@ impl Work<'_> {
             return Ok(None);
         }
         let layer = Arc::new(Layer::new(record.layer, record.content, None).times_of_run(record.ran));
-        Ok(Some(Made { layer, created: self.clamp(record.created), outcome: TaskOutcome::Cached }))
+        Ok(Some(Made {
+            layer,
+            created: self.clamp(record.created),
+            outcome: TaskOutcome::Cached,
+            log: record.log,
+        }))
     }
 
     /// A cached step's time, unless the build says which time it is.
@@ -149,12 +184,13 @@ impl Work<'_> {
             && forms::is_there(self.store, &record.layer)?
         {
             let old = Arc::new(Layer::new(record.layer, layer.content, None).times_of_run(layer.ran));
-            return Ok(Made { layer: old, created: self.clamp(record.created), outcome: TaskOutcome::Same });
+            let created = self.clamp(record.created);
+            return Ok(Made { layer: old, created, outcome: TaskOutcome::Same, log: None });
         }
         let created = self.now();
         let record = ChainRecord { layer: layer.id, created: created.clone() };
         write_json(&self.store.tmp(), &path, &record)?;
-        Ok(Made { layer: Arc::new(layer), created, outcome: TaskOutcome::Done })
+        Ok(Made { layer: Arc::new(layer), created, outcome: TaskOutcome::Done, log: None })
     }
 
     /// The root filesystem that `origin` stands for, and what messages call it; `None` for a directory.
@@ -167,7 +203,9 @@ impl Work<'_> {
             }
             Origin::Image(key) => {
                 let name = self.bases.find(key)?.image().reference.familiar();
-                Some((self.bases.rootfs(key)?, format!("image {name}")))
+                let rootfs = self.bases.rootfs(key)?;
+                self.reporter.record(|recording| recording.image(self.number, key, || rootfs.records()));
+                Some((rootfs, format!("image {name}")))
             }
             Origin::Scratch => Some((Rootfs::empty(), "the empty image".to_owned())),
         })
@@ -192,6 +230,12 @@ impl Work<'_> {
             None => format!("stage-{i}"),
         }
     }
+}
+
+/// The name of a new log; names sort by time.
+fn new_log(key: &Digest) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{:020}-{}.log", now.as_nanos(), &key.hex()[..16])
 }
 
 /// `secs` and `nanos` since 1970 as RFC 3339 in UTC.

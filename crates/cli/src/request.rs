@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_build::archive_context::unpack_context;
+use kiln_build::record::Recording;
 use kiln_build::request::{
     Compression, Context, LayerForm, NamedContext, Network, Request, RunSettings, SecretSource,
 };
@@ -68,6 +69,7 @@ pub(crate) fn prepare(
         source_date_epoch,
         run: run_settings(args)?,
         jobs: args.jobs.map_or_else(processors, std::num::NonZeroUsize::get),
+        recording: Some(Arc::new(Recording::new())),
         wanted: outputs.iter().find_map(Output::image).map(layer_form),
     };
     let bases = bases(&request);

@@ -6,6 +6,7 @@ use kiln_dockerfile::diagnostic::Diagnostic;
 use kiln_dockerfile::span::Span;
 use kiln_oci::config::ImageConfig;
 use kiln_oci::platform::Platform;
+use serde::{Deserialize, Serialize};
 
 /// A plan for one target platform.
 #[derive(Clone, Debug)]
@@ -61,7 +62,7 @@ pub enum StageBase {
 }
 
 /// Asks for one base image.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BaseKey {
     /// Where it comes from.
     pub origin: ImageOrigin,
@@ -70,7 +71,7 @@ pub struct BaseKey {
 }
 
 /// Where an image comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ImageOrigin {
     /// A registry reference, as written (expanded, not normalised).
     Registry(String),
@@ -110,13 +111,16 @@ pub enum Op {
 }
 
 /// `RUN`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunOp {
     /// The program and its arguments; the shell is already in front for the shell form.
     pub argv: Vec<String>,
     /// The environment, ARGs included, sorted as Docker gives it (image order, then ARGs).
     pub env: Vec<(String, String)>,
-    /// Variables that RUN sees but that are left out of the key and the history: predefined proxy arguments.
+    /// Which names in `env` are those of build arguments, not of `ENV`.
+    pub arguments: Vec<String>,
+    /// Variables that RUN sees but that are left out of the key, the history and all records: predefined proxy arguments.
+    #[serde(skip)]
     pub unkeyed_env: Vec<(String, String)>,
     /// `USER` as in the configuration, unresolved; empty for root.
     pub user: String,
@@ -133,7 +137,7 @@ pub struct RunOp {
 }
 
 /// A script file for `RUN`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Script {
     /// Absolute path in the container, such as `/dev/pipes/EOF`.
     pub path: String,
@@ -142,7 +146,7 @@ pub struct Script {
 }
 
 /// The network of a `RUN`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum NetworkMode {
     /// What the builder gives.
     Default,
@@ -153,7 +157,7 @@ pub enum NetworkMode {
 }
 
 /// A mount of a `RUN`; targets are absolute.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunMount {
     /// Where.
     pub target: String,
@@ -164,7 +168,7 @@ pub struct RunMount {
 }
 
 /// The kinds of mounts.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum RunMountKind {
     /// Files of a context, a stage or an image.
     Bind {
@@ -230,7 +234,7 @@ pub enum RunMountKind {
 }
 
 /// Who may use a cache mount at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum CacheSharing {
     /// Anyone.
     Shared,
@@ -241,7 +245,7 @@ pub enum CacheSharing {
 }
 
 /// Where files come from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Origin {
     /// The build context.
     Context,

@@ -32,6 +32,7 @@ pub(crate) fn run(run: &Run, turn: &mut Turn<'_>) -> Option<Outcome> {
     let op = RunOp {
         argv,
         env: turn.state.variables.pairs().to_vec(),
+        arguments: arguments(turn),
         unkeyed_env: proxies(&turn.site.graph.inputs, &turn.state.variables),
         user: turn.state.config.config.user.clone(),
         cwd: turn.state.directory(),
@@ -41,6 +42,15 @@ pub(crate) fn run(run: &Run, turn: &mut Turn<'_>) -> Option<Outcome> {
         scripts,
     };
     Outcome::layer(line, Op::Run(Box::new(op)))
+}
+
+/// The variables that the image's own environment lacks.
+fn arguments(turn: &Turn<'_>) -> Vec<String> {
+    let env = &turn.state.config.config.env;
+    let name_of = |pair: &String| pair.split_once('=').map_or(pair.clone(), |(name, _)| name.to_owned());
+    let set: std::collections::BTreeSet<String> = env.iter().map(name_of).collect();
+    let names = turn.state.variables.pairs().iter().map(|(name, _)| name);
+    names.filter(|name| !set.contains(*name)).cloned().collect()
 }
 
 /// The instruction for people: variables filled in, those from secrets masked, the first line of a lone here-document.

@@ -16,6 +16,7 @@ use kiln_oci::digest::{DiffId, Digest};
 
 use crate::error::BuildErrorKind;
 use crate::key;
+use crate::record::LayerRecord;
 use crate::store::Store;
 
 /// A layer that is in the store.
@@ -56,6 +57,12 @@ impl Layer {
         Self { ran, ..self }
     }
 
+    /// What a build's record says of it.
+    pub(crate) fn record(&self) -> LayerRecord {
+        let pulled = self.pulled.as_ref().map(|pulled| (pulled.descriptor.clone(), pulled.diff_id));
+        LayerRecord { id: self.id, content: self.content, ran: self.ran, pulled }
+    }
+
     /// Its index.
     pub(crate) fn index(&self, store: &Store) -> Result<Arc<Index>, BuildErrorKind> {
         if let Some(index) = self.index.get() {
@@ -78,6 +85,11 @@ impl Rootfs {
     /// Nothing at all.
     pub(crate) fn empty() -> Self {
         Self { layers: Vec::new(), chain: key::empty_chain() }
+    }
+
+    /// What a build's record says of its layers.
+    pub(crate) fn records(&self) -> Vec<LayerRecord> {
+        self.layers.iter().map(|layer| layer.record()).collect()
     }
 
     /// With one more layer on top.

@@ -13,7 +13,6 @@ use kiln_layer::diff::diff_upper;
 use kiln_layer::index::Index;
 use kiln_layer::path::LayerPath;
 use kiln_layer::view::View;
-use kiln_oci::digest::Digest;
 use kiln_plan::model::{NetworkMode, RunOp};
 use kiln_sandbox::{Exit, Network, Security, Spec, Ulimit};
 
@@ -45,12 +44,12 @@ pub(crate) fn step(
     let mut parts = text_key(work, op);
     let bound = mounts::add_to_key(work, op, &mut parts)?;
     parts.add("rootfs", "", rootfs.chain.to_string());
-    work.layer_of(&parts, rootfs, turn.cached, |key| {
+    work.layer_of(&parts, rootfs, turn, |log| {
         if !work.can_run {
             work.wants_namespace.store(true, Ordering::Relaxed);
             return Err(BuildErrorKind::NeedsNamespace);
         }
-        Execution { work, op, turn, rootfs, bound: &bound }.run(key)
+        Execution { work, op, turn, rootfs, bound: &bound }.run(log)
     })
 }
 
@@ -104,7 +103,7 @@ struct Execution<'a> {
 }
 
 impl Execution<'_> {
-    fn run(&self, key: &Digest) -> Result<Layer, BuildErrorKind> {
+    fn run(&self, log: &str) -> Result<Layer, BuildErrorKind> {
         let (work, op) = (self.work, self.op);
         let scratch = Scratch::new(work)?;
         let lower = trees(work, self.rootfs)?;
@@ -145,7 +144,8 @@ impl Execution<'_> {
             shm_size: settings.shm_size,
             stubs: scratch.path().join("stubs"),
         };
-        let log = work.store.log_path(key);
+        work.reporter.record(|recording| recording.log(self.turn.task.0, log.to_owned()));
+        let log = work.store.log_path(log);
         let command = self.turn.step.text.strip_prefix("RUN ").unwrap_or(&self.turn.step.text);
         match process::run(work.reporter, self.turn.task, &spec, (command, &log))? {
             Exit::Code(0) => {}

@@ -34,7 +34,8 @@ const LOOK: Duration = Duration::from_millis(20);
 /// base/     DIGEST.json: pulled layer blobs; NAME.json: what a reference last resolved to
 /// context/  stat caches of contexts
 /// cache/    cache mounts
-/// log/      the output of steps
+/// log/      the output of steps: TIME-KEY.log
+/// build/    N.json: the record of build number N
 /// locks/    lock files
 /// tmp/      what is not finished
 /// ```
@@ -44,7 +45,8 @@ pub struct Store {
     owners: Owners,
 }
 
-const FOLDERS: [&str; 9] = ["layer", "tree", "step", "chain", "base", "context", "cache", "locks", "log"];
+const FOLDERS: [&str; 10] =
+    ["layer", "tree", "step", "chain", "base", "context", "cache", "locks", "log", "build"];
 
 /// Whether something of this name may be in a folder that another process is just making a store of.
 fn is_ours(name: &OsStr) -> bool {
@@ -163,9 +165,14 @@ impl Store {
         self.root.join("cache").join(id.hex())
     }
 
-    /// A new log file's path; its name sorts by time.
-    pub(crate) fn log_path(&self, key: &Digest) -> PathBuf {
-        self.root.join("log").join(format!("{}.log", key.hex()))
+    /// The log called `name`.
+    pub(crate) fn log_path(&self, name: &str) -> PathBuf {
+        self.root.join("log").join(name)
+    }
+
+    /// The records of builds.
+    pub(crate) fn builds(&self) -> PathBuf {
+        self.root.join("build")
     }
 
     /// Takes the lock called `name`, waiting for whoever holds it.

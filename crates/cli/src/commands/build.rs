@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use kiln_build::engine::Engine;
 use kiln_build::error::{BuildError, BuildErrorKind};
+use kiln_build::event::{Event, Sink};
+use kiln_build::record::{self, BuildOutcome};
 use kiln_dockerfile::diagnostic::Severity;
 use kiln_oci::compose::ComposedImage;
 use kiln_oci::layout::EntryName;
@@ -15,7 +17,7 @@ use kiln_sandbox::{Rung, StopSignal, install_signal_flag, termination_requested}
 use crate::args::build::{BuildArgs, Progress};
 use crate::args::output::{ImageSpec, Output};
 use crate::commands::{Failed, Setting, answer};
-use crate::errors::CliError;
+use crate::errors::{CliError, status};
 use crate::excerpt::{self, Ink};
 use crate::fetch::Http;
 use crate::interrupt::watched;
@@ -123,14 +125,46 @@ impl Job<'_> {
         let client = self.setting.client(&insecure);
         let engine = self.setting.engine(client.clone(), self.rung)?;
         let cancel = termination_requested();
-        watched(&client, cancel, || {
+        let done = watched(&client, cancel, || {
             let built = engine.build(&self.prepared.request, screen, cancel);
             let built = built.map_err(|e| self.with_source(e))?;
             let maker = Maker { engine: &engine, built: &built, screen, cancel };
             // Held until the images have their names: nothing of them may be collected in between.
             let _lease = engine.store().lease()?;
             self.deliver(&maker, &client)
-        })
+        });
+        self.keep_record(&engine, &done, screen);
+        done
+    }
+
+    /// Leaves a record of what was built, or of what failed. Mistakes in the Dockerfile and a build that begins anew in a namespace are
+    /// no builds yet.
+    fn keep_record(&self, engine: &Engine, done: &Result<Done, CliError>, screen: &Screen) {
+        let Some(recording) = &self.prepared.request.recording else { return };
+        let ending = match done {
+            Ok(done) => record::Ending {
+                outcome: BuildOutcome::Done,
+                error: None,
+                names: done.names.iter().map(Reference::familiar).collect(),
+                digest: done.image.as_ref().map(|image| image.root.digest),
+            },
+            Err(CliError::Build { error, .. })
+                if wants_namespace(error) || matches!(error.kind, BuildErrorKind::Dockerfile(_)) =>
+            {
+                return;
+            }
+            Err(error) => {
+                let report = error.report();
+                let stopped = report.status == status::INTERRUPTED;
+                let outcome = if stopped { BuildOutcome::Cancelled } else { BuildOutcome::Failed };
+                record::Ending { outcome, error: Some(report.message), ..record::Ending::default() }
+            }
+        };
+        if let Err(error) = engine.keep_record(recording, ending) {
+            // The build is what was asked for, and it ended as it did: that its record is lost is worth a line.
+            let message = format!("`kiln history` will not know this build: {error}");
+            screen.event(Event::Notice { task: None, message });
+        }
     }
 
     fn with_source(&self, error: BuildError) -> CliError {

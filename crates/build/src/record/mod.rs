@@ -1,0 +1,286 @@
+//! What is kept of a build: plain data, and how it is gathered while the build goes on.
+//!
+//! A record tells what was done and from what, in the order of the plan: stages, steps with their keys, layers, times and logs. It
+//! holds no bytes of files and no output; those are in the store under the names that the record tells. Nothing secret is part
+//! of it: values of secret mounts and the proxy arguments never come here.
+
+mod recording;
+
+use std::collections::BTreeMap;
+
+use kiln_oci::descriptor::Descriptor;
+use kiln_oci::digest::{DiffId, Digest};
+use kiln_oci::platform::Platform;
+use kiln_plan::model::{BaseKey, RunOp};
+use serde::{Deserialize, Serialize};
+
+pub use recording::{Ending, Recording};
+
+/// The form of records that this kiln writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// One build, of one or more platforms.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct BuildRecord {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// When it began: RFC 3339, UTC.
+    pub began: String,
+    /// How long it took, in microseconds.
+    pub micros: u64,
+    /// How it ended.
+    pub outcome: BuildOutcome,
+    /// Why it failed: one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What was built, and with which settings.
+    pub asked: Asked,
+    /// The names that the image was given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// Digest of the image's manifest, or of its index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// One for each platform, in the order asked for.
+    pub plans: Vec<PlanRecord>,
+}
+
+/// What a build was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The Dockerfile's name, as in messages.
+    pub dockerfile: String,
+    /// Digest of its text.
+    pub text: Option<Digest>,
+    /// Its path inside the context, if it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dockerfile_path: Option<String>,
+    /// The context's directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// Directories of `--build-context`, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub contexts: BTreeMap<String, String>,
+    /// `--target`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Whether RUN has loopback only unless it asks for more.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub no_network: bool,
+    /// `--add-host` as `(name, address)`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<(String, String)>,
+    /// `--ulimit` as `(name, soft, hard)`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ulimits: Vec<(String, u64, u64)>,
+    /// `--shm-size` in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shm_size: Option<u64>,
+}
+
+/// How a build ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BuildOutcome {
+    /// It was done.
+    Done,
+    /// It failed.
+    #[default]
+    Failed,
+    /// It was interrupted.
+    Cancelled,
+}
+
+/// What was done for one platform.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PlanRecord {
+    /// Which.
+    pub platform: Platform,
+    /// Index into `stages` of the target.
+    pub target: usize,
+    /// The stages that the target needs, each after those that it needs itself; [`kiln_plan::model::Origin::Stage`] counts in them.
+    pub stages: Vec<StageRecord>,
+    /// Layers of images that steps read without starting from them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<(BaseKey, Vec<LayerRecord>)>,
+}
+
+/// One stage.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StageRecord {
+    /// `AS name`, or `stage-N`.
+    pub name: String,
+    /// Whether the Dockerfile gives it that name.
+    pub named: bool,
+    /// Of its base and of what runs in it.
+    pub platform: Platform,
+    /// What it starts from.
+    pub base: BaseRecord,
+    /// Its FROM first, then each instruction that makes a layer. A step's position is its place here, counted from 1.
+    pub steps: Vec<StepRecord>,
+}
+
+/// What a stage starts from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum BaseRecord {
+    /// `FROM scratch`
+    Scratch,
+    /// An image.
+    Image {
+        /// As written, expanded.
+        reference: String,
+        /// Digest of its manifest, if it came to be known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<Digest>,
+        /// Its layers, lowest first; empty if the build did not get that far.
+        layers: Vec<LayerRecord>,
+    },
+    /// An earlier stage.
+    Stage {
+        /// Index into [`PlanRecord::stages`].
+        index: usize,
+    },
+    /// A directory of `--build-context`; its layer is that of the FROM.
+    Context {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// A layer of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerRecord {
+    /// Names its forms in the store.
+    pub id: Digest,
+    /// Identity of what it does to a root filesystem.
+    pub content: Digest,
+    /// Whether times in it are those of a command that ran.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ran: bool,
+    /// If it came with an image: its blob, and the digest of the tar in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pulled: Option<(Descriptor, DiffId)>,
+}
+
+/// One step.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// 1-based line of the Dockerfile.
+    pub line: usize,
+    /// The instruction, variables filled in, those from secrets masked.
+    pub text: String,
+    /// What became of it.
+    pub outcome: StepOutcome,
+    /// Its key, if the build got that far. FROM has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Digest>,
+    /// Why the cache was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncached: Option<Uncached>,
+    /// The layer that it made or found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<LayerRecord>,
+    /// When it began, in microseconds since the build did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<u64>,
+    /// How long it took, in microseconds.
+    #[serde(default)]
+    pub micros: u64,
+    /// Name of its log in the store's folder `log`: of its own run, or of the run that made what it found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+    /// Variables that were filled into the instruction, for those that do not run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub seen: BTreeMap<String, String>,
+    /// What a RUN runs, and in what: all but its root filesystem.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Box<RunOp>>,
+}
+
+/// What became of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepOutcome {
+    /// The build ended before it began.
+    #[default]
+    Skipped,
+    /// Its result was in the store.
+    Hit,
+    /// It ran and made what an earlier run had made.
+    Same,
+    /// It ran.
+    Miss,
+    /// It failed.
+    Failed,
+    /// It was stopped.
+    Cancelled,
+}
+
+/// Why the cache was not asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Uncached {
+    /// `--no-cache`
+    NoCache,
+    /// `--no-cache-filter` names its stage.
+    NoCacheFilter,
+}
+
+impl StepOutcome {
+    /// Whether the step has a result.
+    pub fn is_done(self) -> bool {
+        matches!(self, Self::Hit | Self::Same | Self::Miss)
+    }
+}
+
+impl PlanRecord {
+    /// The layers of the root filesystem that the step at `position` (from 1) of stage `stage` starts with, lowest first; position 1
+    /// is FROM and starts with none. `None` if the build did not get that far.
+    pub fn layers_before(&self, stage: usize, position: usize) -> Option<Vec<LayerRecord>> {
+        if position <= 1 {
+            return Some(Vec::new());
+        }
+        let found = self.stages.get(stage)?;
+        let mut layers = match &found.base {
+            BaseRecord::Scratch | BaseRecord::Context { .. } => Vec::new(),
+            BaseRecord::Image { layers, .. } => layers.clone(),
+            // A stage only ever starts from an earlier one; a record that says otherwise is damaged.
+            BaseRecord::Stage { index } if *index < stage => self.layers_after(*index)?,
+            BaseRecord::Stage { .. } => return None,
+        };
+        if !found.steps.first()?.outcome.is_done() {
+            return None;
+        }
+        for (i, step) in found.steps.iter().take(position - 1).enumerate() {
+            match &step.layer {
+                Some(layer) => layers.push(layer.clone()),
+                None if i == 0 => {}
+                None => return None,
+            }
+        }
+        Some(layers)
+    }
+
+    /// The layers of the root filesystem that stage `stage` ends with; `None` if the build did not get that far.
+    pub fn layers_after(&self, stage: usize) -> Option<Vec<LayerRecord>> {
+        self.layers_before(stage, self.stages.get(stage)?.steps.len() + 1)
+    }
+}
+
+impl StageRecord {
+    /// What the screen calls the step at `position` (from 1): `[build 2/5]`; `alone` if the plan has no other stage.
+    pub fn label(&self, position: usize, alone: bool) -> String {
+        let total = self.steps.len();
+        if alone && !self.named {
+            format!("[{position}/{total}]")
+        } else {
+            format!("[{} {position}/{total}]", self.name)
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
