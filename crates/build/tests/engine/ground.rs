@@ -37,6 +37,8 @@ pub(crate) struct Ground {
     dir: TempDir,
     pub(crate) shelf: Arc<Shelf>,
     rung: Rung,
+    /// `SOURCE_DATE_EPOCH` of its builds.
+    pub(crate) epoch: i64,
     /// The form in which layers leave.
     pub(crate) form: LayerForm,
 }
@@ -58,7 +60,7 @@ impl Ground {
         fs_err::create_dir(dir.path().join("context")).unwrap();
         let form =
             LayerForm { compression: Compression::Uncompressed, force: false, clamp: None, rewrite: false };
-        Self { dir, shelf: Arc::new(Shelf::default()), rung: Rung::None, form }
+        Self { dir, shelf: Arc::new(Shelf::default()), rung: Rung::None, epoch: EPOCH, form }
     }
 
     /// One with what this process may do.
@@ -68,7 +70,7 @@ impl Ground {
 
     /// Another store, the same shelf and rung; contexts have to be given to its requests.
     pub(crate) fn fresh(&self) -> Self {
-        Self { shelf: self.shelf.clone(), rung: self.rung, form: self.form, ..Self::new() }
+        Self { shelf: self.shelf.clone(), rung: self.rung, epoch: self.epoch, form: self.form, ..Self::new() }
     }
 
     /// From now on this process may do nothing.
@@ -118,7 +120,7 @@ impl Ground {
     /// A build of `dockerfile` with the context.
     pub(crate) fn request(&self, dockerfile: &str) -> Request {
         Request {
-            source_date_epoch: Some(EPOCH),
+            source_date_epoch: Some(self.epoch),
             jobs: 2,
             wanted: Some(self.form),
             ..Request::new(dockerfile, Context::Directory(self.path("context")))

@@ -236,7 +236,8 @@ fn walk(seed: u64) {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let mut world = World::new();
     // Times are input that keys leave out; here they are all put to the same one on the way out.
-    world.ground.form.clamp = Some(0);
+    world.ground.epoch = 0;
+    world.ground.form.rewrite = true;
     settle(&world.ground.context(""));
     world.run(&world.ground);
     for _ in 0..EDITS {

@@ -161,7 +161,7 @@ fn clamped() {
         (files["f"].mtime, files["old"].mtime)
     };
     assert_eq!(times(&ground), (1_900_000_000, 1_000));
-    ground.form.clamp = Some(EPOCH);
+    ground.form.rewrite = true;
     assert_eq!(times(&ground), (EPOCH as u64, 1_000));
     let image = ground.build(text).image;
     assert_eq!(image.config["created"], "2023-11-14T22:13:20Z");

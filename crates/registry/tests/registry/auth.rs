@@ -90,8 +90,8 @@ fn a_refused_token_is_renewed_once() {
     assert_eq!(error.to_string(), words);
     assert_eq!(
         tokens.count("GET /token"),
-        4,
-        "one at once, since the probe told the challenge, and one renewed"
+        3,
+        "one, and none anew when that was fetched for this very request"
     );
 }
 
