@@ -176,7 +176,7 @@ pub enum Compression {
 
 impl Default for LayerForm {
     fn default() -> Self {
-        Self { compression: Compression::Gzip(6), force: false, clamp: None, rewrite: false }
+        Self { compression: Compression::Gzip(1), force: false, clamp: None, rewrite: false }
     }
 }
 

@@ -3,7 +3,6 @@
 //! Going out, a layer is cut into blocks of a fixed size that are compressed each on its own, by as many threads as the
 //! caller allows. What comes out depends on the bytes that went in, the format and the level, and on nothing
 //! else: not on the number of threads, not on the sizes of the caller's writes, not on the host, whose libraries take no part.
-//! (Zlib-rs's own output does depend on how its input is cut, which is why blocks go in whole.)
 //!
 //! Coming in, everything that registries and `ADD` may meet is read: gzip (several members too), zstd, bzip2, xz.
 
@@ -21,12 +20,12 @@ pub use write::{BadLevel, Compressor};
 pub enum Compression {
     /// Not at all.
     None,
-    /// One gzip member (RFC 1952), readable by everything.
+    /// Gzip members of 512 KiB each (RFC 1952, 2.2), one stream to every reader.
     Gzip {
-        /// 0 (stored) to 9.
+        /// 0 (stored) to 9, as libdeflate counts: each is faster than zlib's level that packs alike.
         level: u32,
     },
-    /// Zstandard frames of 4 MiB each (RFC 8878).
+    /// Zstandard frames of 2 MiB each (RFC 8878).
     Zstd {
         /// 1 to 22.
         level: i32,

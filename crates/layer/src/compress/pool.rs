@@ -6,20 +6,30 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// Turns a block into compressed bytes.
-pub(super) type Work = Box<dyn FnOnce() -> io::Result<Vec<u8>> + Send>;
-type Job = (Work, SyncSender<io::Result<Vec<u8>>>);
+/// A block on its way: what goes in, and room for what comes out. Both are used again for later blocks.
+#[derive(Default)]
+pub(super) struct Block {
+    pub(super) plain: Vec<u8>,
+    pub(super) packed: Vec<u8>,
+}
+
+/// Turns a block's plain bytes into packed ones.
+pub(super) type Work = fn(&mut Block, i32) -> io::Result<()>;
+type Done = io::Result<Block>;
+type Job = (Block, SyncSender<Done>);
 
 /// Workers, and the blocks that are with them, oldest first. With one thread the caller does the work itself.
 pub(super) struct Pool {
+    work: (Work, i32),
     jobs: Option<Sender<Job>>,
     workers: Vec<JoinHandle<()>>,
-    running: VecDeque<Receiver<io::Result<Vec<u8>>>>,
+    running: VecDeque<Receiver<Done>>,
 }
 
 impl Pool {
-    pub(super) fn new(threads: usize) -> io::Result<Self> {
-        let mut pool = Self { jobs: None, workers: Vec::new(), running: VecDeque::new() };
+    /// Workers that do `work` at its level.
+    pub(super) fn new(threads: usize, work: (Work, i32)) -> io::Result<Self> {
+        let mut pool = Self { work, jobs: None, workers: Vec::new(), running: VecDeque::new() };
         if threads <= 1 {
             return Ok(pool);
         }
@@ -28,23 +38,27 @@ impl Pool {
         for _ in 0..threads {
             let receiver = Arc::clone(&receiver);
             let worker = std::thread::Builder::new().name("compress".to_owned());
-            pool.workers.push(worker.spawn(move || serve(&receiver))?);
+            pool.workers.push(worker.spawn(move || serve(&receiver, work))?);
         }
         pool.jobs = Some(sender);
         Ok(pool)
     }
 
-    /// Hands a block in. Returns the oldest block's result if as many are under way as are allowed: two for each thread.
-    pub(super) fn push(&mut self, work: Work) -> io::Result<Option<Vec<u8>>> {
-        let Some(jobs) = &self.jobs else { return work().map(Some) };
+    /// Hands a block in. Returns the oldest if as many are under way as are allowed: one for each thread, and one
+    /// to go on with.
+    pub(super) fn push(&mut self, mut block: Block) -> io::Result<Option<Block>> {
+        let Some(jobs) = &self.jobs else {
+            let (work, level) = self.work;
+            return work(&mut block, level).map(|()| Some(block));
+        };
         let (sender, receiver) = sync_channel(1);
-        jobs.send((work, sender)).map_err(|_| lost())?;
+        jobs.send((block, sender)).map_err(|_| lost())?;
         self.running.push_back(receiver);
-        if self.running.len() > 2 * self.workers.len() { self.pop() } else { Ok(None) }
+        if self.running.len() > self.workers.len() + 1 { self.pop() } else { Ok(None) }
     }
 
     /// Waits for the oldest block; `None` if there is none.
-    pub(super) fn pop(&mut self) -> io::Result<Option<Vec<u8>>> {
+    pub(super) fn pop(&mut self) -> io::Result<Option<Block>> {
         let Some(oldest) = self.running.pop_front() else { return Ok(None) };
         oldest.recv().map_err(|_| lost())?.map(Some)
     }
@@ -61,12 +75,13 @@ impl Drop for Pool {
     }
 }
 
-fn serve(jobs: &Mutex<Receiver<Job>>) {
+fn serve(jobs: &Mutex<Receiver<Job>>, (work, level): (Work, i32)) {
     loop {
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok((work, result)) = next else { return };
+        let Ok((mut block, result)) = next else { return };
+        let done = work(&mut block, level).map(|()| block);
         // Nobody waits any more if the compressor was dropped.
-        let _ = result.send(work());
+        let _ = result.send(done);
     }
 }
 

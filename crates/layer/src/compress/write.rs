@@ -1,11 +1,8 @@
 //! The writer that cuts, compresses and joins.
 
 use std::io::{self, Write};
-use std::sync::Arc;
 
-use flate2::Crc;
-
-use super::pool::Pool;
+use super::pool::{Block, Pool, Work};
 use super::{Compression, deflate, zstandard};
 
 /// A level that the format does not have.
@@ -36,15 +33,15 @@ impl Compression {
 }
 
 /// Compresses what is written to it into `W`. Call [`Compressor::finish`]: a compressor that is only dropped leaves a cut-off
-/// stream. Memory: two blocks of 256 KiB (zstd: 4 MiB), in and out, for each thread.
+/// stream. Memory: a block of 512 KiB (zstd: 2 MiB), in and out, for each thread, and three more.
 pub struct Compressor<W> {
     out: W,
     compression: Compression,
     pool: Pool,
-    block: Vec<u8>,
-    /// The end of the block before, for gzip.
-    before: Arc<[u8]>,
-    crc: Crc,
+    /// What is being gathered.
+    block: Block,
+    /// Blocks that have been written, for their room.
+    spare: Vec<Block>,
     /// Whether a block was handed in yet.
     started: bool,
 }
@@ -53,20 +50,16 @@ impl<W: Write> Compressor<W> {
     /// A compressor into `out` with `threads` threads (0 and 1: none but the caller's).
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] around a [`BadLevel`]; threads that cannot be started; the header cannot be written.
-    pub fn new(mut out: W, compression: Compression, threads: usize) -> io::Result<Self> {
+    /// [`io::ErrorKind::InvalidInput`] around a [`BadLevel`]; threads that cannot be started.
+    pub fn new(out: W, compression: Compression, threads: usize) -> io::Result<Self> {
         compression.check().map_err(|bad| io::Error::new(io::ErrorKind::InvalidInput, bad))?;
-        if let Compression::Gzip { .. } = compression {
-            out.write_all(&deflate::HEADER)?;
-        }
         let threads = if compression == Compression::None { 1 } else { threads };
         Ok(Self {
             out,
             compression,
-            pool: Pool::new(threads)?,
-            block: Vec::new(),
-            before: Arc::default(),
-            crc: Crc::new(),
+            pool: Pool::new(threads, work(compression))?,
+            block: Block::default(),
+            spare: Vec::new(),
             started: false,
         })
     }
@@ -76,16 +69,13 @@ impl<W: Write> Compressor<W> {
     /// # Errors
     /// As for writing.
     pub fn finish(mut self) -> io::Result<W> {
-        // Zstd has no empty stream without a frame.
-        let empty_zstd = matches!(self.compression, Compression::Zstd { .. }) && !self.started;
-        if !self.block.is_empty() || empty_zstd {
+        // Neither format has an empty stream without a member or frame.
+        let empty = self.compression != Compression::None && !self.started;
+        if !self.block.plain.is_empty() || empty {
             self.dispatch()?;
         }
-        while let Some(bytes) = self.pool.pop()? {
-            self.out.write_all(&bytes)?;
-        }
-        if let Compression::Gzip { .. } = self.compression {
-            self.out.write_all(&deflate::trailer(&self.crc))?;
+        while let Some(block) = self.pool.pop()? {
+            self.out.write_all(&block.packed)?;
         }
         self.out.flush()?;
         Ok(self.out)
@@ -93,24 +83,14 @@ impl<W: Write> Compressor<W> {
 
     fn dispatch(&mut self) -> io::Result<()> {
         self.started = true;
-        let room = self.block_size();
-        let block = std::mem::replace(&mut self.block, Vec::with_capacity(room));
-        let done = match self.compression {
-            Compression::None => Some(block),
-            Compression::Gzip { level } => {
-                self.crc.update(&block);
-                let tail = Arc::from(&block[block.len().saturating_sub(deflate::WINDOW)..]);
-                let before = std::mem::replace(&mut self.before, tail);
-                self.pool.push(Box::new(move || deflate::compress(&before, &block, level)))?
-            }
-            Compression::Zstd { level } => {
-                self.pool.push(Box::new(move || zstandard::compress(&block, level)))?
-            }
-        };
-        match done {
-            Some(bytes) => self.out.write_all(&bytes),
-            None => Ok(()),
+        let next = self.spare.pop().unwrap_or_default();
+        let block = std::mem::replace(&mut self.block, next);
+        if let Some(mut done) = self.pool.push(block)? {
+            self.out.write_all(&done.packed)?;
+            done.plain.clear();
+            self.spare.push(done);
         }
+        Ok(())
     }
 
     fn block_size(&self) -> usize {
@@ -121,15 +101,32 @@ impl<W: Write> Compressor<W> {
     }
 }
 
+/// What is done with each block, and at which level.
+fn work(compression: Compression) -> (Work, i32) {
+    match compression {
+        // Never asked to: what is not compressed is not cut into blocks.
+        Compression::None => (|block, _| deflate::compress(&block.plain, 0, &mut block.packed), 0),
+        Compression::Gzip { level } => (
+            |block, level| deflate::compress(&block.plain, level.unsigned_abs(), &mut block.packed),
+            level.cast_signed(),
+        ),
+        Compression::Zstd { level } => {
+            (|block, level| zstandard::compress(&block.plain, level, &mut block.packed), level)
+        }
+    }
+}
+
 impl<W: Write> Write for Compressor<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.compression == Compression::None {
             return self.out.write(bytes);
         }
         let room = self.block_size();
-        let n = bytes.len().min(room - self.block.len());
-        self.block.extend_from_slice(&bytes[..n]);
-        if self.block.len() == room {
+        let block = &mut self.block.plain;
+        block.reserve_exact(room - block.len());
+        let n = bytes.len().min(room - block.len());
+        block.extend_from_slice(&bytes[..n]);
+        if block.len() == room {
             self.dispatch()?;
         }
         Ok(n)

@@ -1,14 +1,35 @@
 //! One block as a zstd frame of its own.
 
+use std::cell::RefCell;
 use std::io;
 
-/// Bytes of input in one frame: twice the window of level 3, so that cutting costs little.
-pub(super) const BLOCK: usize = 4 << 20;
+use zstd::bulk::Compressor;
 
-/// Compresses `input` to a whole frame with its size and checksum.
-pub(super) fn compress(input: &[u8], level: i32) -> io::Result<Vec<u8>> {
-    let mut engine = zstd::bulk::Compressor::new(level)?;
+/// Bytes of input in one frame: the window of level 3, so that cutting costs little.
+pub(super) const BLOCK: usize = 2 << 20;
+
+thread_local! {
+    /// Its tables are megabytes: they are kept for the next block.
+    static ENGINE: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
+}
+
+/// Compresses `input` to a whole frame with its size and checksum, into `out`, whose content is replaced.
+pub(super) fn compress(input: &[u8], level: i32, out: &mut Vec<u8>) -> io::Result<()> {
+    ENGINE.with_borrow_mut(|slot| {
+        let engine = match slot {
+            Some((of, engine)) if *of == level => engine,
+            _ => &mut slot.insert((level, engine(level)?)).1,
+        };
+        out.clear();
+        out.reserve(zstd::zstd_safe::compress_bound(input.len()));
+        engine.compress_to_buffer(input, out)?;
+        Ok(())
+    })
+}
+
+fn engine(level: i32) -> io::Result<Compressor<'static>> {
+    let mut engine = Compressor::new(level)?;
     engine.include_checksum(true)?;
     engine.include_contentsize(true)?;
-    engine.compress(input)
+    Ok(engine)
 }

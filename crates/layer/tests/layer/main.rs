@@ -6,6 +6,7 @@ mod codec;
 mod compress;
 mod diff;
 mod foreign;
+mod golden;
 mod hostile;
 mod pack;
 mod support;
