@@ -68,6 +68,7 @@ pub mod manifest;
 pub mod media_type;
 pub mod platform;
 pub mod reference;
+mod seal;
 pub mod source;
 pub mod store;
 pub mod verify;

@@ -24,6 +24,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher};
 use crate::error::{StoreError, at};
 use crate::layout::Layout;
+use crate::seal;
 
 const TEMPORARY: &str = ".blob-";
 
@@ -197,6 +198,7 @@ impl BlobWriter {
             self.file.as_file().sync_data().map_err(at(self.file.path()))?;
         }
         let path = self.blobs.path_of(digest);
+        seal::put(self.file.as_file(), digest);
         self.file.persist(&path).map_err(|e| at(&path)(e.error))?;
         Ok(())
     }

@@ -121,6 +121,38 @@ fn a_missing_or_short_blob_leaves_no_directory() {
     assert_eq!(names, ["oci", "tmp"]);
 }
 
+/// A blob that was hashed is read again only after somebody wrote into its file, which its time tells.
+#[test]
+fn a_blob_is_hashed_once_and_again_when_it_was_touched() {
+    use std::time::{Duration, SystemTime};
+    let scratch = Scratch::new();
+    let image = scratch.image();
+    let layer = scratch.three_layers()[0].0.digest;
+    let path = scratch.store.path_of(&layer);
+    let export = Export { store: &scratch.store, root: &image.root, names: &[] };
+    let archive = || {
+        let file = tempfile::tempfile().unwrap();
+        export.oci_archive(ArchiveSink::File(&file))
+    };
+    archive().unwrap();
+    let time = fs_err::metadata(&path).unwrap().modified().unwrap();
+    let mut bytes = fs_err::read(&path).unwrap();
+    bytes[0] ^= 1;
+    fs_err::write(&path, &bytes).unwrap();
+    assert!(matches!(archive(), Err(ExportError::Store(StoreError::Damaged { .. }))));
+    // With the time put back the damage goes out unseen: it is indeed not read.
+    let back =
+        |time: SystemTime| fs_err::File::options().write(true).open(&path).unwrap().file().set_modified(time);
+    back(time).unwrap();
+    archive().unwrap();
+    bytes[0] ^= 1;
+    fs_err::write(&path, &bytes).unwrap();
+    // Any other time is no seal, but whole bytes get one by being read.
+    back(time + Duration::from_nanos(1)).unwrap();
+    archive().unwrap();
+    assert_eq!(fs_err::metadata(&path).unwrap().modified().unwrap(), time);
+}
+
 #[test]
 fn archives_are_the_same_however_they_are_written() {
     let scratch = Scratch::new();
