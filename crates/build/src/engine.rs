@@ -16,6 +16,7 @@ use kiln_plan::model::Plan;
 use kiln_plan::{BaseImage, ContextKind, Inputs, Planner};
 use kiln_sandbox::Rung;
 
+use crate::ahead::Ahead;
 use crate::bases::Bases;
 use crate::contexts::Contexts;
 use crate::error::{At, BuildError, BuildErrorKind};
@@ -148,6 +149,7 @@ impl Engine {
             number,
             slots: Slots::new(plan.stages.len()),
             permits: Permits::new(request.jobs),
+            ahead: Ahead::new(request.wanted, request.jobs),
             // `--jobs 1` asks for one thing after the other and gets it.
             runs: Permits::new(if request.jobs > 1 { request.jobs * COMMANDS } else { 1 }),
             epoch,
@@ -178,7 +180,9 @@ fn execute(work: &Work<'_>, lease: Arc<Lock>) -> Result<Built, BuildError> {
         let uncached: Vec<_> = plan.stages.iter().map(|s| uncached(request, s.name.as_deref())).collect();
         recording.plan(plan, &tasks, &uncached);
     });
-    let ran = work.slots.run_all(reporter, |i| stages[i].run(announced[i].0, &announced[i].1));
+    let ran = compressing(work, || {
+        work.slots.run_all(reporter, |i| stages[i].run(announced[i].0, &announced[i].1))
+    });
     if work.wants_namespace.load(Ordering::Relaxed) {
         let at = ran.err().filter(|e| matches!(e.kind, BuildErrorKind::NeedsNamespace)).and_then(|e| e.at);
         return Err(BuildError { at, kind: BuildErrorKind::NeedsNamespace });
@@ -186,6 +190,31 @@ fn execute(work: &Work<'_>, lease: Arc<Lock>) -> Result<Built, BuildError> {
     ran?;
     let result = work.slots.wait(plan.target)?;
     Ok(finish(&result, work, lease))
+}
+
+/// Does `steps` while finished layers are compressed. A failed step counts for more than a blob that could not be made.
+fn compressing(work: &Work<'_>, steps: impl FnOnce() -> Result<(), BuildError>) -> Result<(), BuildError> {
+    if !work.ahead.is_wanted() {
+        return steps();
+    }
+    std::thread::scope(|scope| {
+        let blobs = scope.spawn(|| work.ahead.work(work.store, work.reporter));
+        // Closed also if a step panics, or the scope would wait for ever.
+        let done = {
+            let _end = Closing(&work.ahead);
+            steps()
+        };
+        let blobs = blobs.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        done.and_then(|()| Ok(blobs?))
+    })
+}
+
+struct Closing<'a>(&'a Ahead);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 fn finish(result: &StageResult, work: &Work<'_>, lease: Arc<Lock>) -> Built {

@@ -72,6 +72,7 @@
 //! # }
 //! ```
 
+mod ahead;
 pub mod archive_context;
 mod bases;
 pub mod collect;

@@ -10,6 +10,9 @@ use crate::error::{BuildError, BuildErrorKind};
 use crate::event::{Event, Sink, Stream, TaskId, TaskKind, TaskOutcome};
 use crate::record::{Recording, StepOutcome};
 
+/// For work that the sink is not told of; no announced task has this number.
+pub(crate) const NOBODY: TaskId = TaskId(0);
+
 /// The way from the engine to the sink.
 pub(crate) struct Reporter<'a> {
     sink: &'a dyn Sink,
@@ -62,6 +65,9 @@ impl<'a> Reporter<'a> {
     }
 
     pub(crate) fn progress(&self, task: TaskId, item: &str, current: u64, total: Option<u64>) {
+        if task == NOBODY {
+            return;
+        }
         self.sink.event(Event::Progress { task, item: item.to_owned(), current, total });
     }
 

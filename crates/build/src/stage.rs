@@ -42,6 +42,9 @@ impl Stage<'_> {
                 (Some(op), Some(task)) => {
                     let made =
                         self.step(op, task, i, &result.rootfs).map_err(|kind| self.at_step(kind, i))?;
+                    if self.is_exported() {
+                        self.work.ahead.offer(&made.layer);
+                    }
                     result.rootfs.push(made.layer);
                     result.created = Some(made.created.clone());
                     Some(made.created)
@@ -171,14 +174,14 @@ impl Stage<'_> {
             let below = RootfsFiles::new(view.clone(), String::new());
             let planned = crate::copy::place(op, &mut reading, (&below, owner.as_ref()), &work.store.tmp())?;
             let entries = pack_entries(planned, &reading)?;
-            self.new_layer((&entries, ran), &view, turn)
+            self.new_layer((entries, ran), &view, turn)
         })
     }
 
     /// Makes the layer in the form that is needed first: a tree if a later step may run on it, else the blob that will be exported.
     fn new_layer(
         &self,
-        (entries, ran): (&[PackEntry], bool),
+        (entries, ran): (Vec<PackEntry>, bool),
         below: &View,
         turn: &Turn<'_>,
     ) -> Result<Layer, BuildErrorKind> {
@@ -233,7 +236,7 @@ impl Stage<'_> {
                 let planned = placement.finish();
                 planned.into_iter().map(|p| PackEntry { entry: p.entry, content: Content::None }).collect()
             };
-            self.new_layer((&entries, false), &view, turn)
+            self.new_layer((entries, false), &view, turn)
         })
     }
 
@@ -352,8 +355,8 @@ fn pack_entries(planned: Vec<Planned>, reading: &Reading) -> Result<Vec<PackEntr
         message: format!("the bytes of {} are not there any more", entry.path.display()),
         help: None,
     };
-    let mut entries = Vec::with_capacity(planned.len());
-    for one in planned {
+    // Collected in the room of what was planned.
+    let entries = planned.into_iter().map(|one| {
         let content = match one.bytes {
             Bytes::None => Content::None,
             Bytes::Inline(bytes) => Content::Bytes(bytes.into()),
@@ -378,7 +381,7 @@ fn pack_entries(planned: Vec<Planned>, reading: &Reading) -> Result<Vec<PackEntr
                 Content::File { root, path: kiln_layer::path::LayerPath::clean(name) }
             }
         };
-        entries.push(PackEntry { entry: one.entry, content });
-    }
-    Ok(entries)
+        Ok(PackEntry { entry: one.entry, content })
+    });
+    entries.collect()
 }

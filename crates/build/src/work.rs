@@ -9,6 +9,7 @@ use kiln_oci::digest::Digest;
 use kiln_plan::model::{Origin, Plan, Step};
 use serde::{Deserialize, Serialize};
 
+use crate::ahead::Ahead;
 use crate::bases::Bases;
 use crate::contexts::Contexts;
 use crate::copy::From;
@@ -34,6 +35,8 @@ pub(crate) struct Work<'a> {
     pub(crate) number: usize,
     pub(crate) slots: Slots<StageResult>,
     pub(crate) permits: Permits,
+    /// Layers of the target that may be compressed already.
+    pub(crate) ahead: Ahead,
     /// For commands, which wait for networks, disks and clocks more than they compute.
     pub(crate) runs: Permits,
     /// `SOURCE_DATE_EPOCH`, wherever it was set.

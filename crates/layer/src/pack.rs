@@ -112,13 +112,49 @@ pub fn pack(
     out: impl Write,
     clamp: Option<i64>,
 ) -> Result<Packed, PackError> {
+    let mut index = Index::default();
+    let written = |entry: &Entry, offset| {
+        index.entries.push(Entry { offset, ..as_written(entry, clamp) });
+    };
+    let (diff_id, size) = write_tar(entries, opaque, Packer::new(out, clamp), written)?;
+    index.opaque = opaque.to_vec();
+    Ok(Packed { index, diff_id, size })
+}
+
+/// As [`pack`]; what a file's offset in the tar is goes into its entry, and nothing else is kept of it: for layers of very many
+/// files.
+///
+/// # Errors
+/// As [`pack`].
+pub fn pack_placed(
+    entries: &mut [PackEntry],
+    opaque: &[LayerPath],
+    out: impl Write,
+    clamp: Option<i64>,
+) -> Result<DiffId, PackError> {
+    let mut offsets = Vec::with_capacity(entries.len());
+    let packer = Packer::new(out, clamp);
+    let (diff_id, _) = write_tar(entries, opaque, packer, |_, offset| offsets.push(offset))?;
+    for (item, offset) in entries.iter_mut().zip(offsets) {
+        item.entry.offset = offset;
+    }
+    Ok(diff_id)
+}
+
+/// Writes everything and tells `written` of each entry. The result is the tar's digest and size.
+fn write_tar<W: Write>(
+    entries: &[PackEntry],
+    opaque: &[LayerPath],
+    mut packer: Packer<W>,
+    mut written: impl FnMut(&Entry, Option<u64>),
+) -> Result<(DiffId, u64), PackError> {
     let mut sources = Sources::of(entries)?;
-    let mut packer = Packer::new(out, clamp);
     let mut marks = Marks { opaque };
     for item in entries {
         marks.before(&item.entry.path, &mut packer)?;
         let mut reader = sources.open(item)?;
-        packer.add(&item.entry, &mut reader)?;
+        let offset = packer.add(&item.entry, &mut reader)?;
+        written(&item.entry, offset);
     }
     marks.rest(&mut packer)?;
     packer.finish()
@@ -158,13 +194,13 @@ pub fn pack_layer(
 pub fn repack(reader: impl Read, out: impl Write, clamp: Option<i64>) -> Result<Packed, PackError> {
     let mut sink = Repacker { packer: Packer::new(out, clamp), offsets: HashMap::new() };
     let scanned = scan(reader, &mut sink)?;
-    let mut packed = sink.packer.finish()?;
-    packed.index = scanned.index;
-    for entry in &mut packed.index.entries {
+    let (diff_id, size) = sink.packer.finish()?;
+    let mut index = scanned.index;
+    for entry in &mut index.entries {
         let offset = sink.offsets.get(&entry.path).copied();
         *entry = Entry { offset, ..as_written(entry, clamp) };
     }
-    Ok(packed)
+    Ok(Packed { index, diff_id, size })
 }
 
 /// Writes `entries` as a tree below the directory `dest`, to be used as an overlay's lower directory above `lower`; files
@@ -253,7 +289,8 @@ impl<'a> Sources<'a> {
             Content::None => return Err(PackError::Missing { path: path() }),
             Content::Bytes(bytes) => Box::new(bytes.as_ref()),
             Content::File { root, path: file } => {
-                Box::new(root.open_file(file).map_err(|source| PackError::Open { path: path(), source })?)
+                let file = root.open_file(file).map_err(|source| PackError::Open { path: path(), source })?;
+                Box::new(Whole { file, ended: false })
             }
             Content::Layer { layer, path: file } => match self.layers.get_mut(&Arc::as_ptr(layer)) {
                 Some(contents) => contents.read(file)?,
@@ -290,6 +327,23 @@ impl<'a> Sources<'a> {
     }
 }
 
+/// A regular file, whose end shows by a read that gives less than was asked for: one call for each small file.
+struct Whole {
+    file: File,
+    ended: bool,
+}
+
+impl Read for Whole {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.ended {
+            return Ok(0);
+        }
+        let n = self.file.read(buffer)?;
+        self.ended = n < buffer.len();
+        Ok(n)
+    }
+}
+
 /// Hashes what passes.
 struct Checked<'a> {
     inner: Box<dyn Read + 'a>,
@@ -320,20 +374,19 @@ impl Read for Checked<'_> {
     }
 }
 
-/// Writes entries and gathers the index of what was written.
+/// Writes entries.
 struct Packer<W> {
     writer: TarWriter<HashingWriter<W>>,
-    index: Index,
-    clamp: Option<i64>,
 }
 
 impl<W: Write> Packer<W> {
     fn new(out: W, clamp: Option<i64>) -> Self {
         let out = HashingWriter { inner: out, hasher: Hasher::new() };
-        Self { writer: TarWriter::new(out, clamp), index: Index::default(), clamp }
+        Self { writer: TarWriter::new(out, clamp) }
     }
 
-    fn add(&mut self, entry: &Entry, content: &mut dyn Read) -> Result<(), PackError> {
+    /// Gives where a file's bytes start.
+    fn add(&mut self, entry: &Entry, content: &mut dyn Read) -> Result<Option<u64>, PackError> {
         let mut checked = Checked::new(Box::new(content));
         let changed = || PackError::Changed { path: entry.path.display() };
         let offset = match self.writer.member(&Member::from(entry), &mut checked) {
@@ -341,22 +394,20 @@ impl<W: Write> Packer<W> {
             other => other?,
         };
         checked.verdict(entry)?;
-        self.index.entries.push(Entry { offset, ..as_written(entry, self.clamp) });
-        Ok(())
+        Ok(offset)
     }
 
     fn mark(&mut self, dir: &LayerPath) -> Result<(), PackError> {
         let mark = Member::mark(dir.clone(), Body::Opaque);
         self.writer.member(&mark, &mut io::empty())?;
-        self.index.opaque.push(dir.clone());
         Ok(())
     }
 
-    fn finish(self) -> Result<Packed, PackError> {
-        let writer = self.writer;
-        let size = writer.position() + 1024;
-        let out = writer.finish()?;
-        Ok(Packed { index: self.index, diff_id: DiffId(out.hasher.finish()), size })
+    /// The tar's digest and size.
+    fn finish(self) -> Result<(DiffId, u64), PackError> {
+        let size = self.writer.position() + 1024;
+        let out = self.writer.finish()?;
+        Ok((DiffId(out.hasher.finish()), size))
     }
 }
 

@@ -93,7 +93,7 @@ fn gather_match(
                 level.extend(below);
             }
         }
-        gathered.items.sort_by(|a, b| a.below.cmp(&b.below));
+        gathered.items.sort_unstable_by(|a, b| a.below.cmp(&b.below));
     }
     let items = &gathered.items;
     let digests = in_parts(items.len(), FILES, |i| match items[i].node.kind {
@@ -236,7 +236,12 @@ fn describe(source: &Gathered, item: &Item, owners: bool) -> String {
         NodeKind::Fifo => "fifo".to_owned(),
     };
     let owner = if owners { format!(" {}:{}", node.uid, node.gid) } else { String::new() };
-    // The names may not be UTF-8, and then their lossy forms in the key could stand for two names.
+    let plain = format!("{what} {:04o}{owner}", node.mode);
+    let is_text = |name: &[u8]| std::str::from_utf8(name).is_ok();
+    if node.xattrs.is_empty() && is_text(&source.name) && is_text(item.below.as_bytes()) {
+        return plain;
+    }
+    // The lossy forms of names that are not UTF-8 could stand for two names in the key.
     let mut exact = Hasher::new();
     exact.part(&source.name);
     exact.part(item.below.as_bytes());
@@ -244,5 +249,5 @@ fn describe(source: &Gathered, item: &Item, owners: bool) -> String {
         exact.part(name);
         exact.part(value);
     }
-    format!("{what} {:04o}{owner} {}", node.mode, exact.finish().hex())
+    format!("{plain} {}", exact.finish().hex())
 }

@@ -194,7 +194,7 @@ fn into_directory(op: &CopyOp) -> bool {
     op.dest.ends_with('/') || op.dest.ends_with("/.") || op.parents
 }
 
-/// Finds the place of everything. `below` is the root filesystem; it is not looked at for `--link`. Archives are decompressed into
+/// Finds the place of everything and uses up the reading's sources. `below` is the root filesystem; it is not looked at for `--link`. Archives are decompressed into
 /// `tmp`.
 pub(crate) fn place(
     op: &CopyOp,
@@ -225,8 +225,9 @@ pub(crate) fn place(
         });
     }
     let to = To { dest: &dest, into, tmp };
-    for i in 0..reading.sources.len() {
-        place_source(reading, i, &mut placement, &to)?;
+    // What was gathered goes as it finds its place: of a large context there is never all twice.
+    for source in std::mem::take(&mut reading.sources) {
+        place_source(reading, source, &mut placement, &to)?;
     }
     Ok(placement.finish())
 }
@@ -248,30 +249,29 @@ struct To<'a> {
 
 fn place_source(
     reading: &mut Reading,
-    i: usize,
+    source: Taken,
     placement: &mut Placement<'_>,
     to: &To<'_>,
 ) -> Result<(), BuildErrorKind> {
-    match &reading.sources[i] {
+    match source {
         Taken::Files { found, .. } => {
             // `COPY *.nope /x/` makes nothing, not even /x.
-            found.iter().try_for_each(|one| placement.put(one, to.dest, to.into))
+            found.into_iter().try_for_each(|one| placement.put(one, to.dest, to.into))
         }
         Taken::Inline { name, content } => {
-            let path = if to.into { to.dest.join(name) } else { to.dest.clone() };
-            let bytes = content.clone().into_bytes();
+            let path = if to.into { to.dest.join(&name) } else { to.dest.clone() };
+            let bytes = content.into_bytes();
             let kind = Kind::File { size: bytes.len() as u64, digest: Digest::of(&bytes) };
             put_file(placement, kind, 0o644, (&path, Mtime::default(), Bytes::Inline(bytes)))
         }
         Taken::Download(n) => {
-            let download = &reading.downloads[*n];
+            let download = &reading.downloads[n];
             let path = if to.into { to.dest.join(&download.name) } else { to.dest.clone() };
             let kind = Kind::File { size: download.size, digest: download.digest };
             let mtime = Mtime { secs: download.mtime, nanos: 0 };
-            put_file(placement, kind, 0o600, (&path, mtime, Bytes::Download(*n)))
+            put_file(placement, kind, 0o600, (&path, mtime, Bytes::Download(n)))
         }
         Taken::Archive(n) => {
-            let n = *n;
             reading.archives[n].open(to.tmp)?;
             reading.archives[n].put(n, placement, to.dest)
         }

@@ -2,6 +2,7 @@
 //!
 //! Works on metadata only: the root filesystem below is asked through [`Files`], never unpacked.
 
+use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, HashMap};
 
 use kiln_dockerfile::chmod::ChmodSpec;
@@ -50,18 +51,21 @@ pub(crate) struct Attributes {
 pub(crate) struct Placement<'a> {
     below: Option<&'a dyn Files>,
     attributes: Attributes,
-    planned: BTreeMap<LayerPath, Planned>,
+    /// Where in `planned` each path's entry is.
+    places: BTreeMap<LayerPath, usize>,
+    /// In no order; their own paths are set in the end, so that none is kept twice.
+    planned: Vec<Planned>,
 }
 
 impl<'a> Placement<'a> {
     /// `below` is the root filesystem that the layer will lie on; `None` if it must not be looked at (`--link`).
     pub(crate) fn new(below: Option<&'a dyn Files>, attributes: Attributes) -> Self {
-        Self { below, attributes, planned: BTreeMap::new() }
+        Self { below, attributes, places: BTreeMap::new(), planned: Vec::new() }
     }
 
     /// What stands at `path`, in the new layer or below it; links not followed.
     fn node(&self, path: &LayerPath) -> Result<Option<NodeKind>, BuildErrorKind> {
-        if let Some(planned) = self.planned.get(path) {
+        if let Some(planned) = self.places.get(path).map(|at| &self.planned[*at]) {
             return Ok(Some(match &planned.entry.kind {
                 Kind::Directory => NodeKind::Directory,
                 Kind::Symlink { target } => NodeKind::Symlink { target: target.clone() },
@@ -119,27 +123,39 @@ impl<'a> Placement<'a> {
                     return Err(refuse(format!("{} is in the way: it is not a directory", at.display())));
                 }
                 None => {
-                    let entry = self.made_directory(at.clone());
-                    self.planned.insert(at.clone(), Planned { entry, bytes: Bytes::None, link: None });
+                    let entry = self.made_directory();
+                    self.set(at.clone(), Planned { entry, bytes: Bytes::None, link: None });
                 }
             }
         }
         Ok(path)
     }
 
+    /// What is planned for `path` from now on.
+    fn set(&mut self, path: LayerPath, planned: Planned) {
+        match self.places.entry(path) {
+            Occupied(place) => self.planned[*place.get()] = planned,
+            Vacant(place) => {
+                place.insert(self.planned.len());
+                self.planned.push(planned);
+            }
+        }
+    }
+
     /// Repeats the directory `path` of the root filesystem below in the new layer, as Docker's layers do: an unpacked layer then
     /// shows the right owner and mode for it whatever it lies on.
     fn restate(&mut self, path: &LayerPath) -> Result<(), BuildErrorKind> {
-        let Some(files) = self.below.filter(|_| !self.planned.contains_key(path)) else { return Ok(()) };
+        let Some(files) = self.below.filter(|_| !self.places.contains_key(path)) else { return Ok(()) };
         if let Some(node) = files.node(path)? {
-            let entry = directory(path.clone(), &node);
-            self.planned.insert(path.clone(), Planned { entry, bytes: Bytes::None, link: None });
+            let entry = directory(&node);
+            self.set(path.clone(), Planned { entry, bytes: Bytes::None, link: None });
         }
         Ok(())
     }
 
-    fn made_directory(&self, path: LayerPath) -> Entry {
+    fn made_directory(&self) -> Entry {
         let (uid, gid) = self.attributes.owner.unwrap_or_default();
+        let path = LayerPath::root();
         let (kind, mtime) = (Kind::Directory, self.attributes.made);
         Entry { path, kind, mode: 0o755, uid, gid, mtime, xattrs: BTreeMap::new(), offset: None }
     }
@@ -153,7 +169,7 @@ impl<'a> Placement<'a> {
     /// Puts one source at `dest`; `into` if it goes into the directory `dest` under its own name.
     pub(crate) fn put(
         &mut self,
-        source: &Gathered,
+        source: Gathered,
         dest: &LayerPath,
         into: bool,
     ) -> Result<(), BuildErrorKind> {
@@ -167,14 +183,16 @@ impl<'a> Placement<'a> {
         } else if into && !source.is_dir() {
             dest = dest.join(&source.name);
         }
-        for item in &source.items {
+        let has_parents = !source.parents.is_empty();
+        self.planned.reserve_exact(source.items.len());
+        for mut item in source.items {
             let path = dest.join(item.below.as_bytes());
             let bytes = match item.node.kind {
-                NodeKind::File { .. } => Bytes::Source(item.real.clone()),
+                NodeKind::File { .. } => Bytes::Source(std::mem::take(&mut item.real)),
                 _ => Bytes::None,
             };
-            let nested = !item.below.is_root() || !source.parents.is_empty();
-            self.put_item(item, &path, nested, bytes)?;
+            let nested = !item.below.is_root() || has_parents;
+            self.put_item(&item, &path, nested, bytes)?;
         }
         Ok(())
     }
@@ -195,7 +213,7 @@ impl<'a> Placement<'a> {
     /// Puts `entry` at `path` (its own `path` is overwritten), parents made, links on the way followed.
     pub(crate) fn put_entry(
         &mut self,
-        mut entry: Entry,
+        entry: Entry,
         path: &LayerPath,
         nested: bool,
         (bytes, link): (Bytes, Option<(u64, u64)>),
@@ -219,8 +237,7 @@ impl<'a> Placement<'a> {
             }
             _ => {}
         }
-        entry.path = at.clone();
-        self.planned.insert(at, Planned { entry, bytes, link });
+        self.set(at, Planned { entry, bytes, link });
         Ok(())
     }
 
@@ -243,7 +260,11 @@ impl<'a> Placement<'a> {
     /// The finished entries in order. Of several names of one file the first carries the content.
     pub(crate) fn finish(self) -> Vec<Planned> {
         let mut first: HashMap<(u64, u64), (LayerPath, Bytes)> = HashMap::new();
-        let mut planned: Vec<Planned> = self.planned.into_values().collect();
+        let mut planned = self.planned;
+        for (path, at) in self.places {
+            planned[at].entry.path = path;
+        }
+        planned.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
         for one in &mut planned {
             let Some(link) = one.link else { continue };
             match first.get(&link) {
@@ -282,8 +303,9 @@ fn entry_of(item: &Item) -> Entry {
 }
 
 /// A directory entry with the attributes of `node`.
-fn directory(path: LayerPath, node: &Node) -> Entry {
+fn directory(node: &Node) -> Entry {
     let (kind, xattrs) = (Kind::Directory, node.xattrs.clone());
+    let path = LayerPath::root();
     Entry {
         path,
         kind,

@@ -12,7 +12,7 @@ use kiln_dockerfile::ignore::Ignore;
 use kiln_layer::index::Mtime;
 use kiln_layer::path::LayerPath;
 use kiln_oci::digest::{Digest, Hasher};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags, openat2, statx};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags, openat, openat2, statx};
 use rustix::io::Errno;
 
 use crate::error::{BuildErrorKind, IgnoredBy};
@@ -151,8 +151,11 @@ impl ContextFiles {
         };
         let stamp = Stamp::of(&stat);
         let is_file = matches!(kind, NodeKind::File { .. });
-        let xattrs =
-            if is_file || kind == NodeKind::Directory { self.xattrs(path, &stamp)? } else { BTreeMap::new() };
+        let xattrs = if is_file || kind == NodeKind::Directory {
+            self.xattrs(path, (&dir, name), &stamp)?
+        } else {
+            BTreeMap::new()
+        };
         Ok(Some(Node {
             kind,
             mode: u32::from(stat.stx_mode) & 0o7777,
@@ -166,17 +169,21 @@ impl ContextFiles {
     }
 
     /// The attributes that belong to an image: file capabilities and `user.*`. Those of the host's security modules do not.
-    fn xattrs(&self, path: &LayerPath, stamp: &Stamp) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, BuildErrorKind> {
+    fn xattrs(
+        &self,
+        path: &LayerPath,
+        (dir, name): (&OwnedFd, &[u8]),
+        stamp: &Stamp,
+    ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, BuildErrorKind> {
         if lock(&self.cache).has_no_xattrs(path, stamp) {
             return Ok(BTreeMap::new());
         }
-        let handle = self.open_beneath(path, OFlags::PATH | OFlags::NOFOLLOW)?;
-        // The calls that take a handle refuse one opened with O_PATH; its name in /proc does not.
-        let by_handle = format!("/proc/self/fd/{}", handle.as_raw_fd());
+        // There are no calls for a name below a handle; the handle's own name in /proc is as good.
+        let by_handle = [format!("/proc/self/fd/{}/", dir.as_raw_fd()).as_bytes(), name].concat();
         let failed = |e| io_at(&self.host_path(path), "read the attributes of", e);
         let mut names = vec![0; 256];
         let length = loop {
-            match rustix::fs::listxattr(&by_handle, &mut names) {
+            match rustix::fs::llistxattr(by_handle.as_slice(), &mut names) {
                 Ok(length) => break length,
                 Err(Errno::NOTSUP) => break 0,
                 // The kernel has no longer lists than this.
@@ -190,7 +197,7 @@ impl ContextFiles {
         let mut found = BTreeMap::new();
         for name in names[..length].split(|b| *b == 0).filter(ours) {
             let mut value = vec![0; 65536];
-            let length = rustix::fs::getxattr(&by_handle, name, &mut value).map_err(failed)?;
+            let length = rustix::fs::lgetxattr(by_handle.as_slice(), name, &mut value).map_err(failed)?;
             value.truncate(length);
             found.insert(name.to_vec(), value);
         }
@@ -264,24 +271,19 @@ impl Files for ContextFiles {
         if let Some(known) = node.stamp.and_then(|stamp| lock(&self.cache).digest(path, &stamp)) {
             return Ok(known);
         }
-        // A fifo that took the file's place must not block.
-        let file = self.open_beneath(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK)?;
         let failed = |e| io_at(&self.host_path(path), "read", e);
+        // A fifo that took the file's place must not block.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = self
+            .directory(&path.parent().unwrap_or_default())
+            .and_then(|dir| openat(&*dir, path.name(), flags, Mode::empty()))
+            .map_err(|e| io_at(&self.host_path(path), "open", e))?;
         let stat = statx(&file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).map_err(failed)?;
         if !FileType::from_raw_mode(u32::from(stat.stx_mode)).is_file() {
             return Err(failed(Errno::INVAL));
         }
         let stamp = Stamp::of(&stat);
-        let mut hasher = Hasher::new();
-        let mut buffer = vec![0; 128 * 1024];
-        loop {
-            let count = rustix::io::read(&file, &mut buffer).map_err(failed)?;
-            if count == 0 {
-                break;
-            }
-            hasher.update(&buffer[..count]);
-        }
-        let digest = hasher.finish();
+        let digest = hash(&file, stat.stx_size).map_err(failed)?;
         lock(&self.cache).note_digest(path, &stamp, digest);
         Ok(digest)
     }
@@ -296,6 +298,20 @@ impl Files for ContextFiles {
         let verdict = ignore.decide(path.as_bytes(), node.is_dir());
         let rule = verdict.rule.filter(|_| verdict.ignored)?;
         Some(IgnoredBy { file: file.clone(), line: rule.line, rule: rule.text.clone() })
+    }
+}
+
+/// Hashes a regular file of about `size` bytes.
+fn hash(file: &OwnedFd, size: u64) -> Result<Digest, Errno> {
+    let mut hasher = Hasher::new();
+    // One byte more, so that a small file ends with its first read.
+    let mut buffer = vec![0; size.saturating_add(1).min(128 << 10) as usize];
+    loop {
+        let count = rustix::io::read(file, &mut buffer)?;
+        hasher.update(&buffer[..count]);
+        if count < buffer.len() {
+            return Ok(hasher.finish());
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use kiln_layer::codec;
 use kiln_layer::compress::{Compression as Codec, Compressor, Format};
 use kiln_layer::handle::{BlobForm, LayerHandle};
 use kiln_layer::index::{Entry, Index, Kind};
-use kiln_layer::pack::{PackEntry, Packed, pack, pack_layer, write_tree};
+use kiln_layer::pack::{PackEntry, pack_layer, pack_placed, write_tree};
 use kiln_layer::tar::scan::scan;
 use kiln_layer::unpack::{Form, Unpacker};
 use kiln_layer::view::View;
@@ -173,32 +173,38 @@ pub(crate) fn keep_tree(store: &Store, index: Index, dir: &Path) -> Result<Layer
 }
 
 /// Makes a layer of `entries` as a tree.
-pub(crate) fn new_tree(store: &Store, entries: &[PackEntry], below: &View) -> Result<Layer, BuildErrorKind> {
+pub(crate) fn new_tree(
+    store: &Store,
+    entries: Vec<PackEntry>,
+    below: &View,
+) -> Result<Layer, BuildErrorKind> {
     let unfinished = tempfile::Builder::new().prefix("tree-").tempdir_in(store.tmp())?;
-    write_tree(entries, &[], unfinished.path(), store.owners(), below)?;
-    let index = Index::from_unsorted(entries.iter().map(|e| e.entry.clone()).collect(), Vec::new());
+    write_tree(&entries, &[], unfinished.path(), store.owners(), below)?;
+    let index = index_of(entries);
     keep_tree(store, index, &unfinished.keep())
 }
 
 /// Makes a layer of `entries` as a blob in `form`: every byte is read once. `ran` says whether times in it are a command's.
 pub(crate) fn new_blob(
     store: &Store,
-    (entries, ran): (&[PackEntry], bool),
+    (mut entries, ran): (Vec<PackEntry>, bool),
     form: &LayerForm,
     packing: &Packing<'_>,
 ) -> Result<Layer, BuildErrorKind> {
     let form = &for_times(ran, form);
     let what = ("layer".to_owned(), tar_size(entries.iter().map(|e| &e.entry)));
     let (packed, stored) =
-        packing.write(store, form, what, |out| Ok(pack(entries, &[], out, form.clamp)?))?;
-    let mut index = Index::from_unsorted(entries.iter().map(|e| e.entry.clone()).collect(), Vec::new());
+        packing.write(store, form, what, |out| Ok(pack_placed(&mut entries, &[], out, form.clamp)?))?;
     // The times of the entries themselves name the layer; what the tar says may be clamped.
-    for (entry, written) in index.entries.iter_mut().zip(&packed.index.entries) {
-        entry.offset = written.offset;
-    }
+    let index = index_of(entries);
     let id = save_index(store, &index)?;
-    add_blob(store, &id, &form_name(form), &blob_of(form, &packed, stored))?;
+    add_blob(store, &id, &form_name(form), &blob_of(form, packed, stored))?;
     Ok(Layer::with_index(id, Arc::new(index)).times_of_run(ran))
+}
+
+/// The index of entries that were packed, which are in order then.
+fn index_of(entries: Vec<PackEntry>) -> Index {
+    Index { entries: entries.into_iter().map(|e| e.entry).collect(), opaque: Vec::new() }
 }
 
 /// The layer's blob in `form`, if it is in the store.
@@ -251,7 +257,7 @@ pub(crate) fn ensure_blob(
             let what = (short(&layer.id), tar_size(handle.index.entries.iter()));
             let (packed, stored) =
                 packing.write(store, &form, what, |out| Ok(pack_layer(&handle, out, form.clamp)?))?;
-            blob_of(&form, &packed, stored)
+            blob_of(&form, packed.diff_id, stored)
         }
     };
     add_blob(store, &layer.id, &name, &blob)?;
@@ -279,9 +285,9 @@ fn media_type(form: &LayerForm) -> &'static str {
     Flavour::Oci.layer(codec_of(form.compression).1)
 }
 
-fn blob_of(form: &LayerForm, packed: &Packed, stored: StoredBlob) -> Blob {
+fn blob_of(form: &LayerForm, diff_id: DiffId, stored: StoredBlob) -> Blob {
     let descriptor = Descriptor::new(media_type(form), stored.digest, stored.size);
-    Blob { descriptor, diff_id: packed.diff_id }
+    Blob { descriptor, diff_id }
 }
 
 /// Who makes blobs: with how many threads, and who is told of each byte that goes in.
@@ -328,7 +334,7 @@ impl Write for Told<'_> {
 }
 
 /// Bytes of the tar of these entries, but for extended headers.
-fn tar_size<'e>(entries: impl Iterator<Item = &'e Entry>) -> u64 {
+pub(crate) fn tar_size<'e>(entries: impl Iterator<Item = &'e Entry>) -> u64 {
     let size = |entry: &Entry| match entry.kind {
         Kind::File { size, .. } => 512 + size.next_multiple_of(512),
         _ => 512,

@@ -243,7 +243,9 @@ impl Preparing<'_> {
             From::Context(context) => placed(found, Attributes::default(), context.root())?,
             From::Rootfs(files) => {
                 let mut placement = Placement::new(None, Attributes::default());
-                found.iter().try_for_each(|one| placement.put(one, &LayerPath::root(), one.is_dir()))?;
+                found
+                    .iter()
+                    .try_for_each(|one| placement.put(one.clone(), &LayerPath::root(), one.is_dir()))?;
                 let mut entries = Vec::new();
                 for one in placement.finish() {
                     let content = match &one.bytes {
@@ -312,7 +314,7 @@ fn placed(found: &[Gathered], attributes: Attributes, root: &Path) -> Result<Vec
     let mut placement = Placement::new(None, Attributes { made: Mtime::default(), ..attributes });
     for one in found {
         let dest = if one.is_dir() { LayerPath::root() } else { LayerPath::clean("file") };
-        placement.put(one, &dest, false)?;
+        placement.put(one.clone(), &dest, false)?;
     }
     let root = std::sync::Arc::new(Root::open(root)?);
     let entries = placement.finish().into_iter().map(|one| {

@@ -114,17 +114,18 @@ impl<W: Write> TarWriter<W> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.resize(COPY, 0);
         let mut left = size;
-        while left > 0 {
-            let length = left.min(COPY as u64) as usize;
+        loop {
+            // One byte more than is left, so that a file that grew shows without a read of its own.
+            let length = left.saturating_add(1).min(COPY as u64) as usize;
             let n = read_some(content, &mut buffer[..length]).map_err(failed)?;
-            if n == 0 {
+            if n as u64 > left || (n == 0 && left > 0) {
                 return Err(wrong());
+            }
+            if n == 0 {
+                break;
             }
             self.put(&buffer[..n])?;
             left -= n as u64;
-        }
-        if read_some(content, &mut [0]).map_err(failed)? != 0 {
-            return Err(wrong());
         }
         self.buffer = buffer;
         Ok(())
