@@ -4,7 +4,6 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::process::Command;
 
 use kiln_layer::compress::{Compression, Compressor};
 use kiln_layer::index::{Kind, Mtime};
@@ -119,10 +118,10 @@ fn digests() {
 
 /// The same test on a processor of 2003: no SSSE3, no AVX, no SHA, no carry-less multiplication.
 #[test]
-#[ignore = "needs qemu-x86_64 (Debian's qemu-user) and a minute"]
+#[cfg(feature = "emulator")]
 fn digests_without_extensions() {
     let test = std::env::current_exe().unwrap();
-    let out = Command::new("qemu-x86_64")
+    let out = std::process::Command::new("qemu-x86_64")
         .args(["-cpu", "qemu64"])
         .arg(test)
         .args(["--exact", "golden::digests", "--test-threads=1"])
