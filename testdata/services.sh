@@ -1,7 +1,7 @@
 #!/bin/sh
 # services.sh start|stop - the servers that the tests talk to: Debian's docker-registry, open and with a
-# password, on free loopback ports, and a Docker daemon of their own. `start` writes $state/run/env for
-# the tests; `stop` ends what `start` began, by process id.
+# password, on free loopback ports, and two Docker daemons of their own, this Debian's and a later one.
+# `start` writes $state/run/env for the tests; `stop` ends what `start` began, by process id.
 set -eu
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -49,6 +49,24 @@ docker_daemon() {
 	wait_for dockerd docker -H "unix://$run/docker.sock" version
 }
 
+# The daemon of a later Debian, in a root filesystem of its own, which must be a mount for what dockerd does in there.
+later_docker_daemon() {
+	"$testdata/bases/later-docker.sh" "$state/later" || die "no root filesystem with a later Docker could be made"
+	mkdir -p "$run/later" "$state/later/run/kiln" "$state/later-data"
+	# shellcheck disable=SC2016
+	setsid unshare --mount --propagation private sh -c '
+		mount --bind "$1" "$1"
+		for dir in proc sys dev; do mount --rbind "/$dir" "$1/$dir"; done
+		mkdir -p "$1/var/lib/docker"
+		mount --bind "$2" "$1/run/kiln"
+		mount --bind "$3" "$1/var/lib/docker"
+		exec chroot "$1" /usr/sbin/dockerd --host unix:///run/kiln/docker.sock --pidfile /run/kiln/dockerd.pid \
+			--exec-root /run/kiln/exec --iptables=false --ip6tables=false --bridge=none --ip-forward=false' \
+		sh "$state/later" "$run/later" "$state/later-data" </dev/null >"$run/later-dockerd.log" 2>&1 &
+	echo $! >"$run/later-dockerd.pid"
+	wait_for later-dockerd docker -H "unix://$run/later/docker.sock" version
+}
+
 start() {
 	stop
 	mkdir -p "$run"
@@ -57,12 +75,14 @@ start() {
 	open=$(registry registry)
 	locked=$(registry registry-locked "auth: {htpasswd: {realm: kiln-test, path: $run/htpasswd}}")
 	docker_daemon
+	later_docker_daemon
 	cat >"$run/env" <<ENV
 KILN_TEST_REGISTRY=$open
 KILN_TEST_LOCKED_REGISTRY=$locked
 KILN_TEST_DOCKER_HOST=unix://$run/docker.sock
+KILN_TEST_LATER_DOCKER_HOST=unix://$run/later/docker.sock
 ENV
-	say "registry $open, with password $locked, dockerd on $run/docker.sock"
+	say "registry $open, with password $locked, dockerd on $run/docker.sock and $run/later/docker.sock"
 }
 
 stop() {

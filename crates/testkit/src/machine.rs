@@ -14,8 +14,10 @@ pub struct Machine {
     pub registry: String,
     /// A registry that wants [`LOCKED_USER`] and [`LOCKED_PASSWORD`].
     pub locked_registry: String,
-    /// A Docker daemon's address, as `DOCKER_HOST` takes it.
+    /// The address of this Debian's Docker daemon, as `DOCKER_HOST` takes it.
     pub docker_host: String,
+    /// That of a later Docker daemon.
+    pub later_docker_host: String,
 }
 
 /// The user that the locked registry knows.
@@ -34,6 +36,7 @@ static MACHINE: LazyLock<Machine> = LazyLock::new(|| {
         registry: variable("KILN_TEST_REGISTRY"),
         locked_registry: variable("KILN_TEST_LOCKED_REGISTRY"),
         docker_host: variable("KILN_TEST_DOCKER_HOST"),
+        later_docker_host: variable("KILN_TEST_LATER_DOCKER_HOST"),
         state,
     }
 });

@@ -81,15 +81,27 @@ pub fn tool(program: &str, arguments: &[&str]) -> String {
     Outcome::of(command).succeeds().text()
 }
 
-/// The Docker daemon of the tests.
-#[derive(Debug)]
-pub struct Docker;
+/// A Docker daemon of the tests.
+#[derive(Clone, Copy, Debug)]
+pub struct Docker {
+    host: &'static str,
+}
 
 impl Docker {
+    /// That of this Debian.
+    pub fn own() -> Self {
+        Self { host: &Machine::get().docker_host }
+    }
+
+    /// This Debian's and a later one: they read archives by different code.
+    pub fn each() -> [Self; 2] {
+        [Self::own(), Self { host: &Machine::get().later_docker_host }]
+    }
+
     /// `docker ARGUMENTS`.
-    pub fn command(arguments: &[&str]) -> Command {
+    pub fn command(self, arguments: &[&str]) -> Command {
         let mut command = Command::new("docker");
-        command.env("DOCKER_HOST", &Machine::get().docker_host).args(arguments);
+        command.env("DOCKER_HOST", self.host).args(arguments);
         command
     }
 
@@ -98,8 +110,8 @@ impl Docker {
     /// # Panics
     /// When it fails.
     #[track_caller]
-    pub fn run(arguments: &[&str]) -> String {
-        Outcome::of(Self::command(arguments)).succeeds().text()
+    pub fn run(self, arguments: &[&str]) -> String {
+        Outcome::of(self.command(arguments)).succeeds().text()
     }
 
     /// `docker load` of an archive's bytes; the image is asked for by `name` afterwards.
@@ -107,8 +119,8 @@ impl Docker {
     /// # Panics
     /// When it fails.
     #[track_caller]
-    pub fn load(archive: &[u8], name: &str) {
-        let loaded = Outcome::with_input(Self::command(&["load"]), archive).succeeds().text();
+    pub fn load(self, archive: &[u8], name: &str) {
+        let loaded = Outcome::with_input(self.command(&["load"]), archive).succeeds().text();
         assert!(loaded.contains(name), "{name} was not loaded: {loaded}");
     }
 }

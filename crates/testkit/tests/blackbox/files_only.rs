@@ -57,8 +57,8 @@ fn nobody_at_all_can_build_files() {
     let name = "kiln-test/files:1";
     let archive =
         kiln.build(&context).args(["-f", &file, "-t", name, "-o", "type=docker,dest=-"]).run().succeeds();
-    Docker::load(&archive.stdout, name);
-    assert_eq!(Docker::run(&["run", "--rm", "--network", "none", name]), "hello\n");
+    Docker::own().load(&archive.stdout, name);
+    assert_eq!(Docker::own().run(&["run", "--rm", "--network", "none", name]), "hello\n");
 }
 
 #[test]

@@ -30,8 +30,10 @@ fn an_archive_for_docker_and_podman() {
             digest_of(&written),
             "streamed or written, the bytes are the same"
         );
-        Docker::load(&streamed.stdout, &name);
-        assert_eq!(Docker::run(&["run", "--rm", "--network", "none", &name]), "made\n");
+        for docker in Docker::each() {
+            docker.load(&streamed.stdout, &name);
+            assert_eq!(docker.run(&["run", "--rm", "--network", "none", &name]), "made\n", "{docker:?}");
+        }
         assert!(podman_load(&path).contains(&name));
     }
 }

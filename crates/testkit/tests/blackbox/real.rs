@@ -23,7 +23,7 @@ struct Container(String);
 
 impl Drop for Container {
     fn drop(&mut self) {
-        Outcome::of(Docker::command(&["rm", "--force", &self.0]));
+        Outcome::of(Docker::own().command(&["rm", "--force", &self.0]));
     }
 }
 
@@ -31,7 +31,7 @@ impl Drop for Container {
 fn answers(image: &str, greeting: &str) {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
     let variable = format!("PORT={port}");
-    let id = Docker::run(&["run", "--detach", "--network", "host", "--env", &variable, image]);
+    let id = Docker::own().run(&["run", "--detach", "--network", "host", "--env", &variable, image]);
     let container = Container(id.trim().to_owned());
     let address = format!("http://127.0.0.1:{port}/");
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -43,7 +43,7 @@ fn answers(image: &str, greeting: &str) {
             assert_eq!(outcome.text().trim_end(), greeting);
             return;
         }
-        let logs = || Outcome::of(Docker::command(&["logs", &container.0]));
+        let logs = || Outcome::of(Docker::own().command(&["logs", &container.0]));
         assert!(Instant::now() < deadline, "{image} did not answer: {outcome}\n{}", logs());
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -57,7 +57,7 @@ fn load(kiln: &Kiln, context: &Path, arguments: &[String], name: &str) {
         .args(["-t", name, "--output", "type=docker,dest=-"])
         .run()
         .succeeds();
-    Docker::load(&archive.stdout, name);
+    Docker::own().load(&archive.stdout, name);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn apt_in_a_step(actor: Actor) {
     assert!(owned > 0, "Debian has files of other users and groups");
     let name = format!("kiln-test/apt:{}", actor.account());
     load(&kiln, &context, &debian, &name);
-    let said = Docker::run(&["run", "--rm", "--network", "none", &name]);
+    let said = Docker::own().run(&["run", "--rm", "--network", "none", &name]);
     assert!(said.starts_with("curl "), "{said}");
 }
 
@@ -134,7 +134,7 @@ fn a_python_app_with_a_pip_cache() {
     assert!(!image.files().keys().any(|path| path.starts_with("wheels/")), "the cache is not in the image");
 
     load(&kiln, &context, &python, "kiln-test/python:1");
-    let said = Docker::run(&["run", "--rm", "--network", "none", "kiln-test/python:1"]);
+    let said = Docker::own().run(&["run", "--rm", "--network", "none", "kiln-test/python:1"]);
     assert_eq!(said.trim_end(), "<h1>Hello, &lt;kiln&gt;!</h1>");
 
     // Other requirements run the step again; what was fetched before is still in the cache mount.
