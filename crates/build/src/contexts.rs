@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use kiln_dockerfile::ignore::Ignore;
 use kiln_oci::digest::Digest;
 
 use crate::error::BuildErrorKind;
@@ -27,23 +28,8 @@ impl<'a> Contexts<'a> {
 
     /// The main context.
     pub(crate) fn main(&self) -> Result<Arc<ContextFiles>, BuildErrorKind> {
-        let Context::Directory(root) = &self.request.context else {
-            return Err(BuildErrorKind::Copy {
-                message: "this build has no context to copy from".to_owned(),
-                help: Some(
-                    "give a directory: `kiln build -f - DIR` reads the Dockerfile from standard input"
-                        .to_owned(),
-                ),
-            });
-        };
-        let mut ignore = Vec::new();
-        if let Some(path) = &self.request.dockerfile_path {
-            let mut name = path.clone().into_os_string();
-            name.push(".dockerignore");
-            ignore.push(PathBuf::from(name));
-        }
-        ignore.push(PathBuf::from(".dockerignore"));
-        self.get("", root, "the build context".to_owned(), &ignore)
+        let Context::Directory(root) = &self.request.context else { return Err(no_context()) };
+        self.get("", root, "the build context".to_owned(), &main_ignore_files(self.request))
     }
 
     /// A directory of `--build-context`.
@@ -74,7 +60,7 @@ impl<'a> Contexts<'a> {
         let id = Digest::of(root.as_os_str().as_encoded_bytes());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
         let cache = StatCache::load(self.store.context_path(&id), now);
-        let context = Arc::new(ContextFiles::open(&root, whence, ignore, cache)?);
+        let context = Arc::new(ContextFiles::open(&root, whence, ignore_file(&root, ignore)?, cache)?);
         open.insert(name.to_owned(), context.clone());
         Ok(context)
     }
@@ -84,4 +70,48 @@ impl<'a> Contexts<'a> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.values().try_for_each(|context| context.save(&self.store.tmp()))
     }
+}
+
+/// What is said when files of a context are wanted and there is none.
+pub(crate) fn no_context() -> BuildErrorKind {
+    BuildErrorKind::Copy {
+        message: "this build has no context to copy from".to_owned(),
+        help: Some(
+            "give a directory: `kiln build -f - DIR` reads the Dockerfile from standard input".to_owned(),
+        ),
+    }
+}
+
+/// Where the main context's ignore file may be, relative to it; the first that exists counts.
+pub(crate) fn main_ignore_files(request: &Request) -> Vec<PathBuf> {
+    let beside = request.dockerfile_path.as_ref().map(|path| {
+        let mut name = path.clone().into_os_string();
+        name.push(".dockerignore");
+        PathBuf::from(name)
+    });
+    beside.into_iter().chain([PathBuf::from(".dockerignore")]).collect()
+}
+
+/// The first of `candidates` (relative to `root`) that exists, with its name; `None` if none does or it has no pattern.
+pub(crate) fn ignore_file(
+    root: &Path,
+    candidates: &[PathBuf],
+) -> Result<Option<(String, Ignore)>, BuildErrorKind> {
+    for name in candidates {
+        let text = match fs_err::read(root.join(name)) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(e.into()),
+        };
+        let name = name.display().to_string();
+        let parsed = Ignore::parse(&text).map_err(|e| BuildErrorKind::Copy {
+            message: format!("{name}:{}: {}", e.line, e.source),
+            help: Some(
+                "the patterns are those of Go's filepath.Match, with ** for any number of directories"
+                    .to_owned(),
+            ),
+        })?;
+        return Ok((!parsed.is_empty()).then_some((name, parsed)));
+    }
+    Ok(None)
 }

@@ -87,6 +87,7 @@ pub mod history;
 mod image;
 mod key;
 mod layers;
+pub mod listing;
 pub mod record;
 mod remove;
 mod report;

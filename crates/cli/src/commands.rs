@@ -15,6 +15,7 @@ use crate::environment::Environment;
 use crate::errors::CliError;
 
 mod build;
+mod context;
 mod doctor;
 mod images;
 mod inspect;

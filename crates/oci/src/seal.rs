@@ -18,8 +18,7 @@ pub(crate) fn put(file: &File, digest: &Digest) {
     let Ok(meta) = file.metadata() else { return };
     let Some(nanos) = fraction(&meta, digest) else { return };
     let time = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
-    let times =
-        Timestamps { last_access: time(0, UTIME_OMIT), last_modification: time(meta.mtime(), nanos) };
+    let times = Timestamps { last_access: time(0, UTIME_OMIT), last_modification: time(meta.mtime(), nanos) };
     // Somebody else's file, or a file system that refuses.
     let _ = futimens(file, &times);
 }

@@ -33,35 +33,16 @@ pub(crate) struct ContextFiles {
 }
 
 impl ContextFiles {
-    /// Opens `root`. `ignore_candidates` are names relative to it; the first that exists is its ignore file.
+    /// Opens `root`; `ignore` is its ignore file with its name.
     pub(crate) fn open(
         root: &Path,
         whence: String,
-        ignore_candidates: &[PathBuf],
+        ignore: Option<(String, Ignore)>,
         cache: StatCache,
     ) -> Result<Self, BuildErrorKind> {
         let handle =
             rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
                 .map_err(|e| io_at(root, "open", e))?;
-        let mut ignore = None;
-        for name in ignore_candidates {
-            let path = root.join(name);
-            let text = match fs_err::read(&path) {
-                Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(e) => return Err(e.into()),
-            };
-            let name = name.display().to_string();
-            let parsed = Ignore::parse(&text).map_err(|e| BuildErrorKind::Copy {
-                message: format!("{name}:{}: {e}", e.line),
-                help: Some(
-                    "the patterns are those of Go's filepath.Match, with ** for any number of directories"
-                        .to_owned(),
-                ),
-            })?;
-            ignore = (!parsed.is_empty()).then_some((name, parsed));
-            break;
-        }
         Ok(Self {
             root: root.to_owned(),
             handle,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
 
+use crate::args::Format;
 use crate::args::annotation::{self, Annotation};
 use crate::args::output::{self, Output};
 use crate::args::values::{self, BuildArg, Pair, Secret, Ssh};
@@ -123,6 +124,14 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "METHOD", default_value = "build")]
     pub(crate) call: String,
 
+    /// Only list what is in the build context and which ignore rule says so, biggest first; all tells of small files one by one, too
+    #[arg(long, value_name = "large|all", num_args = 0..=1, require_equals = true, default_missing_value = "large", hide_possible_values = true)]
+    pub(crate) print_context: Option<Extent>,
+
+    /// The form of the answer of --print-context
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub(crate) format: Format,
+
     /// How many things may happen at once (default: the number of processors)
     #[arg(short, long, value_name = "N")]
     pub(crate) jobs: Option<std::num::NonZeroUsize>,
@@ -184,6 +193,15 @@ impl Later {
 
 fn switched_off(value: &str) -> bool {
     matches!(value, "false" | "0" | "f" | "F" | "FALSE" | "False" | "disabled=true")
+}
+
+/// How much of a context is told one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Extent {
+    /// What makes up a hundredth of it, and what stands at its top
+    Large,
+    /// Everything
+    All,
 }
 
 /// How progress is shown.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kiln_build::engine::Engine;
 use kiln_build::error::{BuildError, BuildErrorKind};
 use kiln_build::event::{Event, Sink};
+use kiln_build::listing::list_context;
 use kiln_build::record::{self, BuildOutcome};
 use kiln_dockerfile::diagnostic::Severity;
 use kiln_oci::compose::ComposedImage;
@@ -16,7 +17,7 @@ use kiln_sandbox::{Rung, StopSignal, install_signal_flag, termination_requested}
 
 use crate::args::build::{BuildArgs, Progress};
 use crate::args::output::{ImageSpec, Output};
-use crate::commands::{Failed, Setting, answer};
+use crate::commands::{Failed, Setting, answer, context};
 use crate::errors::{CliError, status};
 use crate::excerpt::{self, Ink};
 use crate::fetch::Http;
@@ -31,6 +32,14 @@ use crate::rootless::{self, Footing};
 pub(super) fn run(args: &BuildArgs, setting: &Setting<'_>) -> Result<(), Failed> {
     let outputs = outputs(args)?;
     let mut prepared = request::prepare(args, &outputs, setting.environment)?;
+    if let Some(extent) = args.print_context {
+        let listing = list_context(&prepared.request).map_err(|error| CliError::Build {
+            error: Box::new(error),
+            dockerfile: Box::new(prepared.source.clone()),
+            lacks_ids: false,
+        })?;
+        return Ok(context::print(&listing, extent, args.format)?);
+    }
     if args.check || args.call != "build" {
         return Ok(check(args, &prepared, setting)?);
     }
