@@ -74,6 +74,11 @@ pub(super) fn compile(pattern: &str) -> Matcher {
                 rest = &rest[literal.map_or(0, char::len_utf8)..];
                 tokens.push(Token::Literal(literal.unwrap_or('\\')));
             }
+            // Moby takes its regular expression for this one too, since it may have ended a class.
+            ']' => {
+                plain = false;
+                tokens.push(Token::Literal(']'));
+            }
             c => tokens.push(Token::Literal(c)),
         }
         if !plain || matches!(tokens.last(), Some(Token::Star | Token::One | Token::Class { .. })) {
@@ -208,6 +213,8 @@ mod tests {
             ("**file", "file", true),
             ("**file", "dir/myfile", true),
             ("**file*", "myfile", false),
+            ("**]", "x]", false),
+            ("**]", "dir/]", true),
             ("**file*", "dir/file.txt", true),
             ("**/file*txt", "dir/dir/filetxt", true),
             ("**/**/*.txt", "file.txt", true),

@@ -110,7 +110,9 @@ fn legacy(one: &Instruction, pairs: &[KeyValue], sink: &mut Sink) {
         let message = format!("`{name} key=value` should be used instead of the legacy `{name} key value`");
         let span = pair.key.span.join(pair.value.span);
         let mut finding = Finding::new(span, message);
-        if !pair.value.value.contains(['"', '\'', '\\', '`']) {
+        // A key that would not stay one word is for people to mend.
+        let is_word = pair.key.value.chars().all(|c| c.is_ascii_graphic() && !"\"'\\`".contains(c));
+        if is_word && !pair.value.value.contains(['"', '\'', '\\', '`']) {
             finding = finding.fix(format!("{}=\"{}\"", pair.key.value, pair.value.value));
         }
         sink.add(&rule::LEGACY_KEY_VALUE_FORMAT, &one.comment, finding);

@@ -50,8 +50,8 @@ pub(super) fn check(text: &str, file: &Dockerfile, sink: &mut Sink) {
     let globals = Globals::new(file);
     for stage in &file.stages {
         let from = &stage.from;
+        arguments(from, &globals, &known, sink);
         names(text, from, &mut known, sink);
-        arguments(from, &globals, sink);
         platform(from, file.directives.escape, sink);
         if let Some(name) = &from.name {
             described("FROM", &[name], &from.comment, sink);
@@ -144,7 +144,7 @@ impl Globals {
     }
 }
 
-fn arguments(from: &From, globals: &Globals, sink: &mut Sink) {
+fn arguments(from: &From, globals: &Globals, stages: &BTreeSet<String>, sink: &mut Sink) {
     for word in [Some(&from.image), from.platform.as_ref()].into_iter().flatten() {
         let Ok(expansion) = expand_word(&word.value, globals.escape, &NoVariables) else { continue };
         for name in expansion.unset.iter().filter(|name| !globals.declared.contains(name)) {
@@ -161,7 +161,8 @@ fn arguments(from: &From, globals: &Globals, sink: &mut Sink) {
     }
     let defaults: &dyn Lookup = &globals.defaults;
     let Ok(image) = expand_word(&from.image.value, globals.escape, defaults) else { return };
-    if !reference::is_valid(&image.text) {
+    // A stage's name may end in a hyphen, which an image's may not: `FROM docs-${WITH_DOCS:+yes}`.
+    if !reference::is_valid(&image.text) && !stages.contains(&image.text.to_lowercase()) {
         let message = format!(
             "default value for ARG `{}` results in an empty or invalid base image name",
             from.image.value

@@ -3,6 +3,7 @@
 mod inputs;
 mod questions;
 mod render;
+mod shapes;
 
 use std::path::{Path, PathBuf};
 

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Which of the workspace's crates each of them may name as a normal dependency.
-pub const ARROWS: [(&str, &[&str]); 10] = [
+pub const ARROWS: [(&str, &[&str]); 11] = [
     ("dockerfile", &[]),
     ("oci", &[]),
     ("sandbox", &[]),
@@ -17,6 +17,7 @@ pub const ARROWS: [(&str, &[&str]); 10] = [
     ("cli", &["build", "registry", "oci", "sandbox", "dockerfile"]),
     ("testkit", &[]),
     ("bench", &[]),
+    ("fuzz", &["dockerfile", "plan", "layer", "oci"]),
 ];
 
 /// Packages with one home: nobody else may depend on them, not even for tests.
