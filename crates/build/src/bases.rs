@@ -13,23 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::BuildErrorKind;
 use crate::event::{TaskKind, TaskOutcome};
+use crate::layers::base::Base;
 use crate::layers::pull::Puller;
-use crate::layers::{Layer, Rootfs};
 use crate::store::{read_json, write_json};
-
-/// An image that a build starts from or copies from.
-pub(crate) struct Base {
-    source: Arc<dyn ImageSource>,
-    image: ResolvedImage,
-    layers: Mutex<Option<Vec<Arc<Layer>>>>,
-}
-
-impl Base {
-    /// What the registry said.
-    pub(crate) fn image(&self) -> &ResolvedImage {
-        &self.image
-    }
-}
 
 /// An image and where its layers are to be had.
 type Found = (Arc<dyn ImageSource>, ResolvedImage);
@@ -73,22 +59,24 @@ impl<'a> Bases<'a> {
                 format!("{} is an image for {has}, not for {}", image.reference.familiar(), key.platform),
             );
         }
-        let base = Arc::new(Base { source, image, layers: Mutex::new(None) });
+        let base = Arc::new(Base::new(source, image));
         Ok(lock(&self.known).entry(key.clone()).or_insert(base).clone())
     }
 
-    /// Its root filesystem; what is not in the store yet is pulled, once per build.
-    pub(crate) fn rootfs(&self, key: &BaseKey) -> Result<Rootfs, BuildErrorKind> {
-        let base = self.find(key)?;
-        let mut layers = lock(&base.layers);
-        if layers.is_none() {
-            *layers = Some(self.puller.pull(base.source.as_ref(), &base.image)?);
-        }
-        let mut rootfs = Rootfs::empty();
-        for layer in layers.iter().flatten() {
-            rootfs.push(layer.clone());
-        }
-        Ok(rootfs)
+    /// Commands will run on what `keys` name.
+    pub(crate) fn want_trees<'k>(&self, keys: impl Iterator<Item = &'k BaseKey>) {
+        let known = lock(&self.known);
+        keys.filter_map(|key| known.get(key)).for_each(|base| base.want_trees());
+    }
+
+    /// What gets layers that are not in the store.
+    pub(crate) fn puller(&self) -> &Puller<'a> {
+        &self.puller
+    }
+
+    /// The build has failed: what still waits for a registry is to end.
+    pub(crate) fn abandon(&self) {
+        self.images.abandon();
     }
 
     fn look_up(&self, name: &str, platform: &Platform) -> Result<Found, BuildErrorKind> {

@@ -23,6 +23,7 @@ use crate::error::{At, BuildError, BuildErrorKind};
 use crate::event::{Sink, TaskId};
 use crate::layers::Rootfs;
 use crate::layers::pull::Puller;
+use crate::needs;
 use crate::record::{Asked, Uncached};
 use crate::report::Reporter;
 use crate::request::{Context, Images, NamedContext, Network, Request};
@@ -114,6 +115,9 @@ impl Engine {
         let built = request.platforms.iter().enumerate().map(|(number, platform)| {
             let plan = plan(&parsed.dockerfile, request, platform, &bases)?;
             let work = self.work(request, (&plan, number), (&reporter, &bases, &contexts))?;
+            if work.can_run {
+                bases.want_trees(needs::run_on(&plan).into_iter());
+            }
             execute(&work, lease.clone())
         });
         let built: Result<Vec<Built>, BuildError> = built.collect();
@@ -181,7 +185,11 @@ fn execute(work: &Work<'_>, lease: Arc<Lock>) -> Result<Built, BuildError> {
         recording.plan(plan, &tasks, &uncached);
     });
     let ran = compressing(work, || {
-        work.slots.run_all(reporter, |i| stages[i].run(announced[i].0, &announced[i].1))
+        work.slots.run_all(reporter, |i| {
+            let done = stages[i].run(announced[i].0, &announced[i].1);
+            // Others look for themselves whether to stop, but cannot while they wait for a registry.
+            done.inspect_err(|_| work.bases.abandon())
+        })
     });
     if work.wants_namespace.load(Ordering::Relaxed) {
         let at = ran.err().filter(|e| matches!(e.kind, BuildErrorKind::NeedsNamespace)).and_then(|e| e.at);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use kiln_layer::flatten::flatten;
@@ -11,19 +12,35 @@ use kiln_layer::pack::{PackEntry, pack, write_tree};
 use kiln_layer::unpack::Owners;
 use kiln_layer::view::View;
 use kiln_oci::compose::{ImageParts, config_bytes};
+use kiln_oci::descriptor::Descriptor;
 
 use crate::engine::{Built, Engine};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::event::{Sink, TaskKind, TaskOutcome};
+use crate::layers::Layer;
 use crate::layers::forms::{self, Blob, Packing};
+use crate::layers::pull::Puller;
 use crate::report::Reporter;
 use crate::request::LayerForm;
 use crate::schedule::side_by_side;
 
 impl Engine {
-    /// Makes the blobs of all layers in `form` that are not in the store yet, several at once, and completes the configuration.
-    /// Annotations are the caller's to add.
+    /// Makes the blobs of all layers in `form` that are not in the store yet, several at once, and completes the configuration. Layers
+    /// of the base image that nobody needed so far are fetched. Annotations are the caller's to add.
     pub fn parts(
+        &self,
+        built: &Built,
+        form: &LayerForm,
+        sink: &dyn Sink,
+        cancel: &AtomicBool,
+    ) -> Result<ImageParts, BuildError> {
+        self.complete(built, sink, cancel)?;
+        self.known_parts(built, form, sink, cancel)
+    }
+
+    /// [`Engine::parts`] for an image that goes to where its base may be already: the base's layers are named, but need not be in the
+    /// store. [`Engine::complete`] fetches them.
+    pub fn known_parts(
         &self,
         built: &Built,
         form: &LayerForm,
@@ -45,13 +62,43 @@ impl Engine {
         })
     }
 
+    /// Fetches the layers of the base image that are not in the store: a build that passed them on untouched did without.
+    pub fn complete(&self, built: &Built, sink: &dyn Sink, cancel: &AtomicBool) -> Result<(), BuildError> {
+        let reporter = Reporter::new(sink, cancel);
+        let _lease = self.store.lease()?;
+        built.rootfs.layers(&Puller { store: &self.store, reporter: &reporter })?;
+        Ok(())
+    }
+
+    /// Whether the store has all layers of the base image.
+    pub fn is_complete(&self, built: &Built) -> bool {
+        let here = |d: &Descriptor| self.store.content().size_of(&d.digest) == Some(d.size);
+        built.rootfs.parts().0.iter().all(|pulled| here(&pulled.descriptor))
+    }
+
     fn blobs(
         &self,
         built: &Built,
         form: &LayerForm,
         reporter: &Reporter<'_>,
     ) -> Result<Vec<Blob>, BuildErrorKind> {
-        let layers = &built.rootfs.layers;
+        let (base, above) = built.rootfs.parts();
+        // As it was pulled, unless the form forces something else upon it.
+        let as_pulled = base.iter().map(|pulled| forms::as_pulled(pulled, form)).collect::<Option<Vec<_>>>();
+        let (mut ready, layers) = match as_pulled {
+            Some(blobs) => (blobs, above.to_vec()),
+            None => (Vec::new(), built.rootfs.layers(&Puller { store: &self.store, reporter })?),
+        };
+        ready.extend(self.made(&layers, form, reporter)?);
+        Ok(ready)
+    }
+
+    fn made(
+        &self,
+        layers: &[Arc<Layer>],
+        form: &LayerForm,
+        reporter: &Reporter<'_>,
+    ) -> Result<Vec<Blob>, BuildErrorKind> {
         let mut ready = Vec::new();
         for layer in layers {
             ready.push(forms::known_blob(&self.store, layer, form)?);
@@ -75,6 +122,13 @@ impl Engine {
         Ok(ready.into_iter().flatten().collect())
     }
 
+    /// Whoever wants to watch layers come has called [`Engine::complete`] before.
+    fn view(&self, built: &Built) -> Result<View, BuildErrorKind> {
+        let never = AtomicBool::new(false);
+        let reporter = Reporter::new(&|_| {}, &never);
+        built.rootfs.view(&Puller { store: &self.store, reporter: &reporter })
+    }
+
     /// Writes the built root filesystem into the empty directory `dest` (`--output type=local`). As with buildx, everything
     /// belongs to who runs kiln, and everything has the time `SOURCE_DATE_EPOCH` if the build has one.
     pub fn write_rootfs(&self, built: &Built, dest: &Path) -> Result<(), BuildError> {
@@ -92,7 +146,7 @@ impl Engine {
     }
 
     fn files(&self, built: &Built) -> Result<Vec<PackEntry>, BuildErrorKind> {
-        let mut entries = flatten(&built.rootfs.view(&self.store)?);
+        let mut entries = flatten(&self.view(built)?);
         if let Some(secs) = built.source_date_epoch {
             entries.iter_mut().for_each(|e| e.entry.mtime = Mtime { secs, nanos: 0 });
         }

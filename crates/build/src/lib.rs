@@ -88,6 +88,7 @@ mod image;
 mod key;
 mod layers;
 pub mod listing;
+mod needs;
 pub mod record;
 mod remove;
 mod report;

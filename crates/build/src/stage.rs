@@ -6,9 +6,7 @@ use kiln_layer::pack::{Content, PackEntry};
 use kiln_layer::tree::Root;
 use kiln_layer::view::View;
 use kiln_oci::config::History;
-use kiln_plan::model::{
-    CopyOp, CopySource, Op, Origin, Plan, RunMountKind, StageBase, StagePlan, Step, WorkdirOp,
-};
+use kiln_plan::model::{CopyOp, CopySource, Op, Origin, RunMountKind, StageBase, StagePlan, Step, WorkdirOp};
 
 use crate::copy::place::{Attributes, Bytes, Placement, Planned};
 use crate::copy::{From, Reading};
@@ -16,8 +14,9 @@ use crate::error::{At, BuildError, BuildErrorKind};
 use crate::event::{TaskId, TaskKind, TaskOutcome};
 use crate::fetch::fetch;
 use crate::files::rootfs::RootfsFiles;
-use crate::key::KeyParts;
+use crate::key::{self, KeyParts};
 use crate::layers::{Layer, Rootfs, forms};
+use crate::needs;
 use crate::report::failure_outcome;
 use crate::request::{Compression, LayerForm};
 use crate::schedule::Permits;
@@ -81,8 +80,13 @@ impl Stage<'_> {
         }
         self.timed((task, &self.work.permits), || match &self.plan.base {
             StageBase::Image(key) => {
-                let rootfs = self.work.bases.rootfs(key)?;
-                let digest = self.work.bases.find(key)?.image().manifest_digest;
+                let base = self.work.bases.find(key)?;
+                let digest = base.image().manifest_digest;
+                let rootfs = Rootfs::on(base);
+                // Pulled here rather than when its first step asks, so that the image's line is the one to blame.
+                if self.plan.steps.iter().filter_map(|s| s.op.as_ref()).any(needs::looks_below) {
+                    rootfs.layers(self.work.puller())?;
+                }
                 self.work.reporter.record(|recording| recording.base(task.0, digest, rootfs.records()));
                 Ok((empty(rootfs), TaskOutcome::Done))
             }
@@ -163,13 +167,16 @@ impl Stage<'_> {
             crate::copy::read(op, || work.open(&op.from), |source, op| download(work, source, op))?;
         let mut parts = crate::copy::text_key(op);
         reading.add_to_key(&mut parts);
-        // An independent layer does not depend on what it will lie on, unless names have to be looked up there.
-        if !op.link || op.chown.as_deref().is_some_and(|spec| !users::is_numeric(spec)) {
-            parts.add("rootfs", "", rootfs.chain.to_string());
+        let independent = needs::is_independent(op);
+        let below = if independent { key::empty_chain() } else { rootfs.chain(work.puller())? };
+        if !independent {
+            parts.add("rootfs", "", below.to_string());
         }
-        let ran = work.rootfs_of(&op.from)?.is_some_and(|(from, _)| from.layers.iter().any(|l| l.ran));
-        work.layer_of(&parts, rootfs, turn, |_| {
-            let view = rootfs.view(work.store)?;
+        let ran = work.rootfs_of(&op.from)?.is_some_and(|(from, _)| from.parts().1.iter().any(|l| l.ran));
+        work.layer_of(&parts, &below, turn, |_| {
+            // The base of an independent layer need not even be here, unless a command will run on both.
+            let unseen = independent && !self.makes_trees(turn.after);
+            let view = if unseen { View::default() } else { rootfs.view(work.puller())? };
             let owner = op.chown.as_deref().map(|spec| users::owner(&view, spec)).transpose()?;
             let below = RootfsFiles::new(view.clone(), String::new());
             let planned = crate::copy::place(op, &mut reading, (&below, owner.as_ref()), &work.store.tmp())?;
@@ -186,7 +193,7 @@ impl Stage<'_> {
         turn: &Turn<'_>,
     ) -> Result<Layer, BuildErrorKind> {
         let store = self.work.store;
-        if self.work.can_run && self.runs_later(turn.after) {
+        if self.makes_trees(turn.after) {
             return Ok(forms::new_tree(store, entries, below)?.times_of_run(ran));
         }
         let plain =
@@ -198,11 +205,16 @@ impl Stage<'_> {
         forms::new_blob(store, (entries, ran), &form, &packing)
     }
 
+    /// Whether new layers become trees, with `after` steps still to come.
+    fn makes_trees(&self, after: usize) -> bool {
+        self.work.can_run && self.runs_later(after)
+    }
+
     /// Whether a RUN comes among the last `after` steps of this stage, or in a stage that needs this one's files.
     fn runs_later(&self, after: usize) -> bool {
         let ops: Vec<&Op> = self.plan.steps.iter().filter_map(|s| s.op.as_ref()).collect();
         ops[ops.len() - after..].iter().any(|op| matches!(op, Op::Run(_)))
-            || runs_on(self.work.plan, self.index)
+            || needs::runs_on(self.work.plan, self.index)
     }
 
     /// Whether its layers are part of the target.
@@ -220,9 +232,10 @@ impl Stage<'_> {
         parts.add("operation", "", "WORKDIR");
         parts.add("path", "", &op.path);
         parts.add("user", "", &op.user);
-        parts.add("rootfs", "", rootfs.chain.to_string());
-        self.work.layer_of(&parts, rootfs, turn, |_| {
-            let view = rootfs.view(self.work.store)?;
+        let below = rootfs.chain(self.work.puller())?;
+        parts.add("rootfs", "", below.to_string());
+        self.work.layer_of(&parts, &below, turn, |_| {
+            let view = rootfs.view(self.work.puller())?;
             let ids = users::identity(&view, &op.user)?;
             let files = RootfsFiles::new(view.clone(), String::new());
             let path = kiln_layer::path::LayerPath::clean(&op.path);
@@ -305,26 +318,6 @@ impl Stage<'_> {
         let name = format!("{} {}", self.label(position), step.text);
         BuildError { at: Some(At { span: step.span, line: step.line, step: name }), kind }
     }
-}
-
-/// Whether some stage runs a command on the files of stage `of`, or mounts them into one.
-fn runs_on(plan: &Plan, of: usize) -> bool {
-    let runs = |stage: &StagePlan| stage.steps.iter().any(|s| matches!(s.op, Some(Op::Run(_))));
-    let from_it = |origin: &Origin| *origin == Origin::Stage(of);
-    let mounts = |stage: &StagePlan| {
-        stage.steps.iter().any(|s| match &s.op {
-            Some(Op::Run(run)) => run.mounts.iter().any(|m| match &m.kind {
-                RunMountKind::Bind { from, .. } | RunMountKind::Cache { from: Some(from), .. } => {
-                    from_it(from)
-                }
-                _ => false,
-            }),
-            _ => false,
-        })
-    };
-    plan.stages.iter().enumerate().any(|(i, stage)| {
-        mounts(stage) || stage.base == StageBase::Stage(of) && (runs(stage) || runs_on(plan, i))
-    })
 }
 
 fn download(

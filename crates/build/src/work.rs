@@ -17,6 +17,7 @@ use crate::error::BuildErrorKind;
 use crate::event::{TaskId, TaskOutcome};
 use crate::files::rootfs::RootfsFiles;
 use crate::key::{self, KeyParts};
+use crate::layers::pull::Puller;
 use crate::layers::{Layer, Rootfs, forms};
 use crate::report::Reporter;
 use crate::request::Request;
@@ -107,12 +108,12 @@ impl Work<'_> {
         }
     }
 
-    /// Gives the layer of a step: from the store if its key is known, else from `make`. Builds that want the same key take
-    /// turns, and the later ones find what the first made. `make` is told the name of the log that it may write.
+    /// Gives the layer of a step on content `below`: from the store if its key is known, else from `make`. Builds that want the same key
+    /// take turns, and the later ones find what the first made. `make` is told the name of the log that it may write.
     pub(crate) fn layer_of(
         &self,
         parts: &KeyParts,
-        below: &Rootfs,
+        below: &Digest,
         turn: &Turn<'_>,
         make: impl FnOnce(&str) -> Result<Layer, BuildErrorKind>,
     ) -> Result<Made, BuildErrorKind> {
@@ -128,7 +129,7 @@ impl Work<'_> {
     fn find_or_make(
         &self,
         (key, parts): (&Digest, &KeyParts),
-        below: &Rootfs,
+        below: &Digest,
         cached: bool,
         make: impl FnOnce(&str) -> Result<Layer, BuildErrorKind>,
     ) -> Result<Made, BuildErrorKind> {
@@ -180,8 +181,8 @@ impl Work<'_> {
     /// If the same instruction led from the same root filesystem to the same content before, that layer is taken: the image keeps its
     /// digest. (What lies above stays cached anyway: its keys are of contents.) Another instruction may be there for the sake of the times
     /// that it gives files, which contents leave out, so its layer stays its own.
-    fn cut_off(&self, below: &Rootfs, instruction: &Digest, layer: Layer) -> Result<Made, BuildErrorKind> {
-        let chain = key::chain(&below.chain, &layer.content);
+    fn cut_off(&self, below: &Digest, instruction: &Digest, layer: Layer) -> Result<Made, BuildErrorKind> {
+        let chain = key::chain(below, &layer.content);
         let path = self.store.chain_path(&key::chain(&chain, instruction));
         if let Some(record) = read_json::<ChainRecord>(&path)?
             && forms::is_there(self.store, &record.layer)?
@@ -196,6 +197,11 @@ impl Work<'_> {
         Ok(Made { layer: Arc::new(layer), created, outcome: TaskOutcome::Done, log: None })
     }
 
+    /// What gets the layers of bases.
+    pub(crate) fn puller(&self) -> &Puller<'_> {
+        self.bases.puller()
+    }
+
     /// The root filesystem that `origin` stands for, and what messages call it; `None` for a directory.
     pub(crate) fn rootfs_of(&self, origin: &Origin) -> Result<Option<(Rootfs, String)>, BuildErrorKind> {
         Ok(match origin {
@@ -205,9 +211,13 @@ impl Work<'_> {
                 Some((result.rootfs.clone(), format!("stage {}", self.stage_name(*i))))
             }
             Origin::Image(key) => {
-                let name = self.bases.find(key)?.image().reference.familiar();
-                let rootfs = self.bases.rootfs(key)?;
-                self.reporter.record(|recording| recording.image(self.number, key, || rootfs.records()));
+                let base = self.bases.find(key)?;
+                let name = base.image().reference.familiar();
+                let rootfs = Rootfs::on(base);
+                // Whoever asks reads from it.
+                rootfs.layers(self.puller())?;
+                let records = || rootfs.records().unwrap_or_default();
+                self.reporter.record(|recording| recording.image(self.number, key, records));
                 Some((rootfs, format!("image {name}")))
             }
             Origin::Scratch => Some((Rootfs::empty(), "the empty image".to_owned())),
@@ -222,7 +232,7 @@ impl Work<'_> {
             _ => {}
         }
         let (rootfs, whence) = self.rootfs_of(origin)?.unwrap_or((Rootfs::empty(), String::new()));
-        Ok(From::Rootfs(Arc::new(RootfsFiles::new(rootfs.view(self.store)?, whence))))
+        Ok(From::Rootfs(Arc::new(RootfsFiles::new(rootfs.view(self.puller())?, whence))))
     }
 
     /// What messages call stage `i` of the plan.

@@ -48,6 +48,10 @@ pub trait ImageSource: Send + Sync {
         image: &ResolvedImage,
         blob: &Descriptor,
     ) -> Result<Box<dyn Read + Send>, SourceError>;
+
+    /// Nobody wants anything from it any more: what is under way may end with [`SourceErrorKind::Cancelled`], and what waits for a
+    /// network should, at once. For sources that never wait there is nothing to do.
+    fn abandon(&self) {}
 }
 
 /// Why an image could not be had.

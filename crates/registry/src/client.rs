@@ -94,4 +94,8 @@ impl ImageSource for Client {
     ) -> Result<Box<dyn Read + Send>, SourceError> {
         self.blob(&image.reference, blob)
     }
+
+    fn abandon(&self) {
+        self.cancel();
+    }
 }

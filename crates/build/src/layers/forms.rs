@@ -10,7 +10,7 @@ use kiln_layer::compress::{Compression as Codec, Compressor, Format};
 use kiln_layer::handle::{BlobForm, LayerHandle};
 use kiln_layer::index::{Entry, Index, Kind};
 use kiln_layer::pack::{PackEntry, pack_layer, pack_placed, write_tree};
-use kiln_layer::tar::scan::scan;
+use kiln_layer::tar::scan::{Sink, scan};
 use kiln_layer::unpack::{Form, Unpacker};
 use kiln_layer::view::View;
 use kiln_oci::descriptor::Descriptor;
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::BuildErrorKind;
 use crate::event::TaskId;
+use crate::layers::relay::ahead;
 use crate::layers::{Layer, Pulled};
 use crate::report::{Reporter, Transfer, short};
 use crate::request::{Compression, LayerForm};
@@ -144,10 +145,8 @@ pub(crate) fn ensure_tree(
             problem: "the layer has neither a tree nor a blob".to_owned(),
         });
     };
-    let unfinished = tempfile::Builder::new().prefix("tree-").tempdir_in(store.tmp())?;
-    let mut unpacker = Unpacker::new(unfinished.path(), Form::Overlay, store.owners())?.above(below);
-    let scanned = scan(blob.reader()?, &mut unpacker)?;
-    unpacker.finish()?;
+    let mut tree = UnfinishedTree::new(store)?;
+    let scanned = ahead(blob.reader()?, |reader| scan(reader, tree.sink()))?;
     if scanned.index.content_id() != layer.content {
         return Err(BuildErrorKind::Store {
             path: blob.path.clone(),
@@ -155,8 +154,42 @@ pub(crate) fn ensure_tree(
                 .to_owned(),
         });
     }
-    fs_err::rename(unfinished.keep(), &path)?;
+    fs_err::rename(tree.finish(below)?, &path)?;
     Ok(path)
+}
+
+/// A layer that is being unpacked into a temporary directory; dropped, nothing of it stays.
+pub(crate) struct UnfinishedTree {
+    dir: tempfile::TempDir,
+    unpacker: Unpacker<'static>,
+}
+
+impl UnfinishedTree {
+    pub(crate) fn new(store: &Store) -> Result<Self, BuildErrorKind> {
+        let dir = tempfile::Builder::new().prefix("tree-").tempdir_in(store.tmp())?;
+        let unpacker = Unpacker::new(dir.path(), Form::Overlay, store.owners())?;
+        Ok(Self { dir, unpacker })
+    }
+
+    /// Takes the layer's members.
+    pub(crate) fn sink(&mut self) -> &mut dyn Sink {
+        &mut self.unpacker
+    }
+
+    /// Makes it the tree of `layer`, of which it holds everything. `below` tells how directories look that the layer does not describe.
+    pub(crate) fn keep(self, store: &Store, layer: &Layer, below: &View) -> Result<(), BuildErrorKind> {
+        let path = store.tree_path(&layer.id);
+        let _turn = store.lock(&format!("tree-{}", layer.id.hex())).map_err(|e| e.kind)?;
+        if path.exists() {
+            return Ok(crate::remove::remove_tree(&self.dir.keep())?);
+        }
+        Ok(fs_err::rename(self.finish(below)?, path)?)
+    }
+
+    fn finish(self, below: &View) -> Result<std::path::PathBuf, BuildErrorKind> {
+        self.unpacker.finish_above(below)?;
+        Ok(self.dir.keep())
+    }
 }
 
 /// Takes the directory `dir`, which holds exactly what `index` tells, as the tree of a new layer: a rename, no copy.
@@ -213,13 +246,17 @@ pub(crate) fn known_blob(
     layer: &Layer,
     form: &LayerForm,
 ) -> Result<Option<Blob>, BuildErrorKind> {
-    if let Some(pulled) = &layer.pulled {
-        let same = format_of(&pulled.descriptor.media_type) == format_of(media_type(form));
-        if !form.force || same {
-            return Ok(Some(Blob { descriptor: pulled.descriptor.clone(), diff_id: pulled.diff_id }));
-        }
+    if let Some(blob) = layer.pulled.as_ref().and_then(|pulled| as_pulled(pulled, form)) {
+        return Ok(Some(blob));
     }
     Ok(blobs(store, &layer.id)?.0.remove(&form_name(&for_layer(layer, form))))
+}
+
+/// A base image's layer as it was pulled, unless `form` forces another compression upon it.
+pub(crate) fn as_pulled(pulled: &Pulled, form: &LayerForm) -> Option<Blob> {
+    let same = format_of(&pulled.descriptor.media_type) == format_of(media_type(form));
+    let blob = || Blob { descriptor: pulled.descriptor.clone(), diff_id: pulled.diff_id };
+    (!form.force || same).then(blob)
 }
 
 /// Times in a base image are its own business: its layers are never rewritten, only recompressed.

@@ -1,10 +1,13 @@
 //! Layers in the store and stacks of them.
 //!
 //! A layer has up to three forms (index, tree, blob), each made when somebody needs it. `forms` makes one from another,
-//! `pull` gets those of base images, [`Layer`] and [`Rootfs`] are what steps pass on.
+//! `pull` gets those of base images, [`Layer`] and [`Rootfs`] are what steps pass on. The layers of a base image are no exception: until
+//! somebody asks what is in them, a root filesystem knows only which image it stands on.
 
+pub(crate) mod base;
 pub(crate) mod forms;
 pub(crate) mod pull;
+mod relay;
 
 use std::sync::{Arc, OnceLock};
 
@@ -16,6 +19,8 @@ use kiln_oci::digest::{DiffId, Digest};
 
 use crate::error::BuildErrorKind;
 use crate::key;
+use crate::layers::base::Base;
+use crate::layers::pull::Puller;
 use crate::record::LayerRecord;
 use crate::store::Store;
 
@@ -48,6 +53,10 @@ impl Layer {
 
     /// A layer just made.
     pub(crate) fn with_index(id: Digest, index: Arc<Index>) -> Self {
+        Self::with_id(id, index)
+    }
+
+    fn with_id(id: Digest, index: Arc<Index>) -> Self {
         let content = index.content_id();
         Self { id, content, pulled: None, ran: false, index: OnceLock::from(index) }
     }
@@ -63,6 +72,11 @@ impl Layer {
         LayerRecord { id: self.id, content: self.content, ran: self.ran, pulled }
     }
 
+    /// A base image's layer that just came.
+    pub(crate) fn pulled(id: Digest, pulled: Pulled, index: Arc<Index>) -> Self {
+        Self { pulled: Some(pulled), ..Self::with_id(id, index) }
+    }
+
     /// Its index.
     pub(crate) fn index(&self, store: &Store) -> Result<Arc<Index>, BuildErrorKind> {
         if let Some(index) = self.index.get() {
@@ -73,35 +87,73 @@ impl Layer {
     }
 }
 
-/// A root filesystem: layers, lowest first.
-#[derive(Clone, Debug)]
+/// A root filesystem: the layers of a base image, perhaps, and more on top.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Rootfs {
-    pub(crate) layers: Vec<Arc<Layer>>,
-    /// Identity of its content.
-    pub(crate) chain: Digest,
+    base: Option<Arc<Base>>,
+    above: Vec<Arc<Layer>>,
+    /// Identity of its content, once somebody has asked.
+    chain: OnceLock<Digest>,
 }
 
 impl Rootfs {
     /// Nothing at all.
     pub(crate) fn empty() -> Self {
-        Self { layers: Vec::new(), chain: key::empty_chain() }
+        Self::default()
     }
 
-    /// What a build's record says of its layers.
-    pub(crate) fn records(&self) -> Vec<LayerRecord> {
-        self.layers.iter().map(|layer| layer.record()).collect()
+    /// Just what `base` has.
+    pub(crate) fn on(base: Arc<Base>) -> Self {
+        Self { base: Some(base), ..Self::default() }
+    }
+
+    /// What a build's record says of its layers; `None` if those of the base stayed where they are.
+    pub(crate) fn records(&self) -> Option<Vec<LayerRecord>> {
+        let base = match &self.base {
+            Some(base) => base.fetched()?,
+            None => Vec::new(),
+        };
+        Some(base.iter().chain(&self.above).map(|layer| layer.record()).collect())
     }
 
     /// With one more layer on top.
     pub(crate) fn push(&mut self, layer: Arc<Layer>) {
-        self.chain = key::chain(&self.chain, &layer.content);
-        self.layers.push(layer);
+        // A chain that is known stays known, so that a step costs the same however many are below it.
+        let chain = self.chain.get().map(|chain| key::chain(chain, &layer.content));
+        self.chain = chain.map_or_else(OnceLock::new, OnceLock::from);
+        self.above.push(layer);
     }
 
-    /// Its metadata as one tree. Indexes are read now; trees and blobs are named if they exist.
-    pub(crate) fn view(&self, store: &Store) -> Result<View, BuildErrorKind> {
+    /// Its layers, lowest first; those of the base are pulled if they are not in the store.
+    pub(crate) fn layers(&self, puller: &Puller<'_>) -> Result<Vec<Arc<Layer>>, BuildErrorKind> {
+        let mut layers = match &self.base {
+            Some(base) => base.layers(puller)?,
+            None => Vec::new(),
+        };
+        layers.extend(self.above.iter().cloned());
+        Ok(layers)
+    }
+
+    /// Identity of its content; see [`Rootfs::layers`].
+    pub(crate) fn chain(&self, puller: &Puller<'_>) -> Result<Digest, BuildErrorKind> {
+        if let Some(chain) = self.chain.get() {
+            return Ok(*chain);
+        }
+        let layers = self.layers(puller)?;
+        let chain = layers.iter().fold(key::empty_chain(), |chain, layer| key::chain(&chain, &layer.content));
+        Ok(*self.chain.get_or_init(|| chain))
+    }
+
+    /// Its metadata as one tree; see [`Rootfs::layers`]. Indexes are read now; trees and blobs are named if they exist.
+    pub(crate) fn view(&self, puller: &Puller<'_>) -> Result<View, BuildErrorKind> {
+        let layers = self.layers(puller)?;
         let handles: Result<Vec<Arc<LayerHandle>>, BuildErrorKind> =
-            self.layers.iter().map(|layer| forms::handle(store, layer)).collect();
+            layers.iter().map(|layer| forms::handle(puller.store, layer)).collect();
         Ok(View::new(handles?))
+    }
+
+    /// What is known of the base's layers without having them, and the layers above.
+    pub(crate) fn parts(&self) -> (Vec<Pulled>, &[Arc<Layer>]) {
+        (self.base.iter().flat_map(|base| base.promised()).collect(), &self.above)
     }
 }

@@ -1,11 +1,18 @@
-//! Getting a base image's layers: one pass verifies, decompresses, indexes and stores each.
+//! Getting a base image's layers: one pass over what comes from the registry verifies, stores, decompresses and indexes each, and
+//! unpacks it if a command will run on it. Nothing is read or written twice.
+//!
+//! Three threads do that for each layer, several layers at once: one waits for the network, stores and hashes what came; one
+//! decompresses; one hashes the tar and its files, and writes them. A layer's directories get their last face only when all below it are
+//! indexed, since that of one which the layer does not describe is the lower layers'.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use kiln_layer::compress::decompressor;
 use kiln_layer::tar::TarError;
-use kiln_layer::tar::scan::{NullSink, Scanned, scan};
+use kiln_layer::tar::scan::{NullSink, Scanned, Sink, scan};
+use kiln_layer::unpack::UnpackError;
+use kiln_layer::view::View;
 use kiln_oci::descriptor::Descriptor;
 use kiln_oci::digest::{DiffId, Digest};
 use kiln_oci::source::{ImageSource, ResolvedImage, SourceError, SourceErrorKind};
@@ -15,7 +22,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::BuildErrorKind;
 use crate::event::{TaskId, TaskKind, TaskOutcome};
 use crate::key;
-use crate::layers::forms::save_index_as;
+use crate::layers::forms::{UnfinishedTree, handle, save_index_as};
+use crate::layers::relay::{Inlet, Outlet, relay};
 use crate::layers::{Layer, Pulled};
 use crate::report::{Reporter, Transfer, short};
 use crate::schedule::side_by_side;
@@ -39,12 +47,20 @@ pub(crate) struct Puller<'a> {
     pub(crate) reporter: &'a Reporter<'a>,
 }
 
+/// A layer that has come, and its tree if that was wanted.
+struct Fetched {
+    layer: Arc<Layer>,
+    tree: Option<UnfinishedTree>,
+}
+
 impl Puller<'_> {
-    /// The layers of `image`, lowest first; those that are in the store already are not fetched.
+    /// The layers of `image`, lowest first; those that are in the store already are not fetched. With `trees`, those that are fetched are
+    /// unpacked on the way.
     pub(crate) fn pull(
         &self,
         source: &dyn ImageSource,
         image: &ResolvedImage,
+        trees: bool,
     ) -> Result<Vec<Arc<Layer>>, BuildErrorKind> {
         let diff_ids = &image.config.rootfs.diff_ids;
         let mut layers: Vec<Option<Arc<Layer>>> = Vec::new();
@@ -56,13 +72,35 @@ impl Puller<'_> {
             return Ok(layers.into_iter().flatten().collect());
         }
         let name = format!("pull {}", image.reference.familiar());
-        let fetched = self.reporter.during(TaskKind::Pull, name, None, |task| {
-            self.fetch_all(source, image, &missing, task).map(|l| (l, TaskOutcome::Done))
-        })?;
-        for (i, layer) in fetched {
-            layers[i] = Some(layer);
+        self.reporter.during(TaskKind::Pull, name, None, |task| {
+            let pull = Pull { puller: self, source, image, task, trees };
+            let fetched = side_by_side(AT_ONCE, missing.len(), |i| pull.fetch(missing[i]))?;
+            let mut unfinished = Vec::new();
+            for (i, fetched) in missing.into_iter().zip(fetched) {
+                layers[i] = Some(fetched.layer);
+                unfinished.extend(fetched.tree.map(|tree| (i, tree)));
+            }
+            let layers: Vec<Arc<Layer>> = layers.into_iter().flatten().collect();
+            self.settle(&layers, unfinished)?;
+            Ok((layers, TaskOutcome::Done))
+        })
+    }
+
+    /// Finishes the trees of some of `layers`, by their numbers.
+    fn settle(
+        &self,
+        layers: &[Arc<Layer>],
+        unfinished: Vec<(usize, UnfinishedTree)>,
+    ) -> Result<(), BuildErrorKind> {
+        if unfinished.is_empty() {
+            return Ok(());
         }
-        Ok(layers.into_iter().flatten().collect())
+        let handles: Result<Vec<_>, _> = layers.iter().map(|layer| handle(self.store, layer)).collect();
+        let handles = handles?;
+        for (i, tree) in unfinished {
+            tree.keep(self.store, &layers[i], &View::new(handles[..i].to_vec()))?;
+        }
+        Ok(())
     }
 
     /// The layer of a blob that was pulled before, if all that was kept of it is there.
@@ -77,68 +115,6 @@ impl Puller<'_> {
         Ok(whole.then(|| Arc::new(Layer::new(record.layer, record.content, Some(pulled)))))
     }
 
-    fn fetch_all(
-        &self,
-        source: &dyn ImageSource,
-        image: &ResolvedImage,
-        missing: &[usize],
-        task: TaskId,
-    ) -> Result<Vec<(usize, Arc<Layer>)>, BuildErrorKind> {
-        side_by_side(AT_ONCE, missing.len(), |i| {
-            Ok((missing[i], self.fetch(source, image, missing[i], task)?))
-        })
-    }
-
-    fn fetch(
-        &self,
-        source: &dyn ImageSource,
-        image: &ResolvedImage,
-        i: usize,
-        task: TaskId,
-    ) -> Result<Arc<Layer>, BuildErrorKind> {
-        let (descriptor, diff_id) = (&image.layers[i], image.config.rootfs.diff_ids[i]);
-        let turn = format!("blob-{}", descriptor.digest.hex());
-        let _turn = self.store.lock_while(&turn, || self.reporter.check())?;
-        // Another build may have fetched it meanwhile.
-        if let Some(layer) = self.known(descriptor, diff_id)? {
-            return Ok(layer);
-        }
-        let as_base = |source| BuildErrorKind::base(&image.reference.familiar(), source);
-        let reader = source.open_blob(image, descriptor).map_err(as_base)?;
-        let mut tee = Tee {
-            reader,
-            writer: self.store.content().writer()?,
-            progress: Transfer::new(self.reporter, task, short(&descriptor.digest), descriptor.size),
-            trouble: None,
-        };
-        let trouble = |kind| as_base(SourceError { reference: image.reference.to_string(), kind });
-        let scanned = read_layer(&mut tee);
-        if tee.progress.was_stopped() {
-            return self.reporter.check().and(Err(BuildErrorKind::Cancelled));
-        }
-        // The digest of what came is judged before its content: a lying registry explains a broken archive.
-        if scanned.is_err() && tee.trouble.is_none() {
-            // What fails here is in `trouble`.
-            let _ = io::copy(&mut tee, &mut io::sink());
-        }
-        match tee.trouble {
-            Some(Trouble::Source(error)) => return Err(trouble(source_kind(error))),
-            Some(Trouble::Disk(error)) => return Err(error.into()),
-            None => {}
-        }
-        tee.writer.finish_verified(descriptor).map_err(|e| trouble(mismatch(descriptor, &e)))?;
-        let scanned = scanned.map_err(|e| {
-            let what = format!("layer {}", descriptor.digest);
-            trouble(SourceErrorKind::Malformed { what, detail: e.to_string() })
-        })?;
-        if scanned.diff_id != diff_id {
-            let what = format!("the uncompressed layer {}", descriptor.digest);
-            let (expected, got) = (diff_id.to_string(), scanned.diff_id.to_string());
-            return Err(trouble(SourceErrorKind::Mismatch { what, expected, got }));
-        }
-        self.keep(descriptor, scanned)
-    }
-
     fn keep(&self, descriptor: &Descriptor, scanned: Scanned) -> Result<Arc<Layer>, BuildErrorKind> {
         // A layer that kiln made of the same files has another tar, and so other offsets in its index.
         let id = key::chain(&scanned.diff_id.0, &scanned.index.layer_id());
@@ -147,8 +123,94 @@ impl Puller<'_> {
         let record = BlobRecord { layer: id, content, diff_id: scanned.diff_id };
         write_json(&self.store.tmp(), &self.store.base_path(&descriptor.digest), &record)?;
         let pulled = Pulled { descriptor: descriptor.clone(), diff_id: scanned.diff_id };
-        Ok(Arc::new(Layer::new(id, content, Some(pulled))))
+        Ok(Arc::new(Layer::pulled(id, pulled, Arc::new(scanned.index))))
     }
+}
+
+/// One image being pulled.
+struct Pull<'a> {
+    puller: &'a Puller<'a>,
+    source: &'a dyn ImageSource,
+    image: &'a ResolvedImage,
+    task: TaskId,
+    trees: bool,
+}
+
+impl Pull<'_> {
+    fn fetch(&self, i: usize) -> Result<Fetched, BuildErrorKind> {
+        let Puller { store, reporter } = *self.puller;
+        let (descriptor, diff_id) = (&self.image.layers[i], self.image.config.rootfs.diff_ids[i]);
+        let turn = format!("blob-{}", descriptor.digest.hex());
+        let _turn = store.lock_while(&turn, || reporter.check())?;
+        // Another build may have fetched it meanwhile.
+        if let Some(layer) = self.puller.known(descriptor, diff_id)? {
+            return Ok(Fetched { layer, tree: None });
+        }
+        let reader = self.source.open_blob(self.image, descriptor).map_err(|e| self.failed(e.kind))?;
+        let tee = Tee {
+            reader,
+            writer: store.content().writer()?,
+            progress: Transfer::new(reporter, self.task, short(&descriptor.digest), descriptor.size),
+        };
+        let mut tree = if self.trees { Some(UnfinishedTree::new(store)?) } else { None };
+        let mut nothing = NullSink;
+        let sink: &mut dyn Sink = tree.as_mut().map_or(&mut nothing, UnfinishedTree::sink);
+        let (stored, scanned) = stream(tee, sink);
+        // The digest of what came is judged before its content: a lying registry explains a broken archive.
+        match stored {
+            Err(Trouble::Stopped) => return reporter.check().and(Err(BuildErrorKind::Cancelled)),
+            Err(Trouble::Source(error)) => return Err(self.failed(source_kind(error))),
+            Err(Trouble::Disk(error)) => return Err(error.into()),
+            Ok(writer) => {
+                writer.finish_verified(descriptor).map_err(|e| self.failed(mismatch(descriptor, &e)))?;
+            }
+        }
+        let scanned = scanned.map_err(|e| self.unreadable(descriptor, e))?;
+        if scanned.diff_id != diff_id {
+            let what = format!("the uncompressed layer {}", descriptor.digest);
+            let (expected, got) = (diff_id.to_string(), scanned.diff_id.to_string());
+            return Err(self.failed(SourceErrorKind::Mismatch { what, expected, got }));
+        }
+        Ok(Fetched { layer: self.puller.keep(descriptor, scanned)?, tree })
+    }
+
+    fn failed(&self, kind: SourceErrorKind) -> BuildErrorKind {
+        if matches!(kind, SourceErrorKind::Cancelled) {
+            return self.puller.reporter.check().err().unwrap_or(BuildErrorKind::Cancelled);
+        }
+        let reference = self.image.reference.to_string();
+        BuildErrorKind::base(&self.image.reference.familiar(), SourceError { reference, kind })
+    }
+
+    fn unreadable(&self, descriptor: &Descriptor, error: TarError) -> BuildErrorKind {
+        match error {
+            TarError::Sink { path, source } => UnpackError::Place { path, source }.into(),
+            error => {
+                let what = format!("layer {}", descriptor.digest);
+                self.failed(SourceErrorKind::Malformed { what, detail: error.to_string() })
+            }
+        }
+    }
+}
+
+/// Moves a layer through `tee`, decompression and `sink`, each on a thread of its own. Every byte is read, whatever becomes of it.
+fn stream(tee: Tee<'_>, sink: &mut dyn Sink) -> (Result<BlobWriter, Trouble>, Result<Scanned, TarError>) {
+    let (stored, packed) = relay();
+    let (unpacked, plain) = relay();
+    std::thread::scope(|scope| {
+        let network = scope.spawn(move || tee.run(stored));
+        scope.spawn(move || decompress(packed, unpacked));
+        let scanned = scan(plain, sink);
+        let stored = network.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (stored, scanned)
+    })
+}
+
+fn decompress(mut packed: Outlet, mut unpacked: Inlet) {
+    let done = decompressor(&mut packed, None).and_then(|mut plain| unpacked.pour(&mut plain, |_| Ok(())));
+    unpacked.finish(done);
+    // What follows the archive, or comes after its reader has given up, still counts for the digest. Errors are the other side's to tell.
+    let _ = io::copy(&mut packed, &mut io::sink());
 }
 
 fn mismatch(descriptor: &Descriptor, error: &kiln_oci::error::StoreError) -> SourceErrorKind {
@@ -170,52 +232,40 @@ fn source_kind(error: io::Error) -> SourceErrorKind {
     }
 }
 
-/// Scans the layer in `tee` and reads what follows it, so that every byte was seen.
-fn read_layer(tee: &mut Tee<'_>) -> Result<Scanned, TarError> {
-    let scanned = {
-        let decompressed = decompressor(&mut *tee, None).map_err(unreadable)?;
-        scan(decompressed, &mut NullSink)?
-    };
-    io::copy(tee, &mut io::sink()).map_err(unreadable)?;
-    Ok(scanned)
-}
-
-fn unreadable(source: io::Error) -> TarError {
-    TarError::Read { position: 0, source }
-}
-
-/// Keeps what is read from it.
+/// Keeps what is read from the network.
 struct Tee<'a> {
     reader: Box<dyn Read + Send>,
     writer: BlobWriter,
     progress: Transfer<'a>,
-    /// Why reading stopped: what reads from here wraps errors, and the two sides are different failures.
-    trouble: Option<Trouble>,
 }
 
-/// Which side of a [`Tee`] failed.
+/// Why reading stopped: the sides of a [`Tee`] are different failures.
 enum Trouble {
     Source(io::Error),
     Disk(io::Error),
+    /// The build is being stopped.
+    Stopped,
 }
 
-impl Read for Tee<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = match self.reader.read(buffer) {
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
-            Err(error) => {
-                let kind = error.kind();
-                self.trouble = Some(Trouble::Source(error));
-                return Err(kind.into());
+impl Tee<'_> {
+    /// Reads to the end. Whoever reads from `out` learns that something failed, but only the result says what.
+    fn run(mut self, mut out: Inlet) -> Result<BlobWriter, Trouble> {
+        let mut trouble = None;
+        let poured = out.pour(&mut self.reader, |piece| {
+            if let Err(error) = self.writer.write_all(piece) {
+                trouble = Some(Trouble::Disk(error));
+                return Err(io::ErrorKind::Other.into());
             }
+            self.progress.advance(piece.len() as u64)
+        });
+        let Err(error) = poured else {
+            out.finish(Ok(()));
+            return Ok(self.writer);
         };
-        if let Err(error) = self.writer.write_all(&buffer[..count]) {
-            let kind = error.kind();
-            self.trouble = Some(Trouble::Disk(error));
-            return Err(kind.into());
+        out.finish(Err(error.kind().into()));
+        if self.progress.was_stopped() {
+            return Err(Trouble::Stopped);
         }
-        self.progress.advance(count as u64)?;
-        Ok(count)
+        Err(trouble.unwrap_or(Trouble::Source(error)))
     }
 }

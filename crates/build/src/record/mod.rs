@@ -135,6 +135,9 @@ pub enum BaseRecord {
         digest: Option<Digest>,
         /// Its layers, lowest first; empty if the build did not get that far.
         layers: Vec<LayerRecord>,
+        /// Whether they stayed where they were, since no step looked at them.
+        #[serde(default, skip_serializing_if = "is_false")]
+        passed_on: bool,
     },
     /// An earlier stage.
     Stage {
@@ -236,7 +239,7 @@ impl StepOutcome {
 
 impl PlanRecord {
     /// The layers of the root filesystem that the step at `position` (from 1) of stage `stage` starts with, lowest first; position 1
-    /// is FROM and starts with none. `None` if the build did not get that far.
+    /// is FROM and starts with none. `None` if the build did not get that far, or did without the base's layers.
     pub fn layers_before(&self, stage: usize, position: usize) -> Option<Vec<LayerRecord>> {
         if position <= 1 {
             return Some(Vec::new());
@@ -244,6 +247,7 @@ impl PlanRecord {
         let found = self.stages.get(stage)?;
         let mut layers = match &found.base {
             BaseRecord::Scratch | BaseRecord::Context { .. } => Vec::new(),
+            BaseRecord::Image { passed_on: true, .. } => return None,
             BaseRecord::Image { layers, .. } => layers.clone(),
             // A stage only ever starts from an earlier one; a record that says otherwise is damaged.
             BaseRecord::Stage { index } if *index < stage => self.layers_after(*index)?,

@@ -130,15 +130,16 @@ impl Recording {
         self.step(task, |step| step.log = Some(name));
     }
 
-    /// The image that the stage of FROM's `task` starts from has come to be known.
-    pub(crate) fn base(&self, task: u32, manifest: Digest, layers: Vec<LayerRecord>) {
+    /// The image that the stage of FROM's `task` starts from has come to be known, and its layers unless they are only passed on.
+    pub(crate) fn base(&self, task: u32, manifest: Digest, layers: Option<Vec<LayerRecord>>) {
         let mut inner = self.lock();
         let Some([plan, stage, _]) = inner.tasks.get(&task).copied() else { return };
-        if let BaseRecord::Image { digest, layers: known, .. } =
+        if let BaseRecord::Image { digest, layers: known, passed_on, .. } =
             &mut inner.record.plans[plan].stages[stage].base
         {
             *digest = Some(manifest);
-            *known = layers;
+            *passed_on = layers.is_none();
+            *known = layers.unwrap_or_default();
         }
     }
 
@@ -176,7 +177,7 @@ fn of_stage(stage: &StagePlan, steps: Vec<StepRecord>) -> StageRecord {
                 ImageOrigin::Registry(name) => name.clone(),
                 ImageOrigin::Layout(spec) => format!("oci-layout://{spec}"),
             };
-            BaseRecord::Image { reference, digest: None, layers: Vec::new() }
+            BaseRecord::Image { reference, digest: None, layers: Vec::new(), passed_on: false }
         }
         StageBase::Stage(index) => BaseRecord::Stage { index: *index },
         StageBase::Context(name) => BaseRecord::Context { name: name.clone() },

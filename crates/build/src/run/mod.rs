@@ -7,6 +7,7 @@ mod process;
 mod ssh;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use kiln_layer::diff::diff_upper;
@@ -22,6 +23,7 @@ use crate::key::KeyParts;
 use crate::layers::{Layer, Rootfs, forms};
 use crate::request::Network as AskedNetwork;
 use crate::run::mounts::Mounts;
+use crate::schedule::side_by_side;
 use crate::users;
 use crate::work::{Made, Turn, Work};
 
@@ -43,8 +45,9 @@ pub(crate) fn step(
     }
     let mut parts = text_key(work, op);
     let bound = mounts::add_to_key(work, op, &mut parts)?;
-    parts.add("rootfs", "", rootfs.chain.to_string());
-    work.layer_of(&parts, rootfs, turn, |log| {
+    let below = rootfs.chain(work.puller())?;
+    parts.add("rootfs", "", below.to_string());
+    work.layer_of(&parts, &below, turn, |log| {
         if !work.can_run {
             work.wants_namespace.store(true, Ordering::Relaxed);
             return Err(BuildErrorKind::NeedsNamespace);
@@ -107,7 +110,7 @@ impl Execution<'_> {
         let (work, op) = (self.work, self.op);
         let scratch = Scratch::new(work)?;
         let lower = trees(work, self.rootfs)?;
-        let view = self.rootfs.view(work.store)?;
+        let view = self.rootfs.view(work.puller())?;
         let identity = users::identity(&view, &op.user)?;
         let upper = scratch.path().join("upper");
         prepare_upper(&view, &upper, &op.cwd, work)?;
@@ -163,20 +166,23 @@ impl Execution<'_> {
 /// The trees of all layers, topmost first, as overlayfs takes them: layers that change nothing are left out, and of one that
 /// occurs twice (the same COPY again) only the upper place counts, since it repeats everything that the lower one does.
 fn trees(work: &Work<'_>, rootfs: &Rootfs) -> Result<Vec<std::path::PathBuf>, BuildErrorKind> {
-    let mut trees = Vec::with_capacity(rootfs.layers.len());
+    let layers = rootfs.layers(work.puller())?;
+    let there = |layer: &Arc<Layer>| work.store.tree_path(&layer.id).exists();
+    let missing: Vec<usize> = (0..layers.len()).filter(|i| !there(&layers[*i])).collect();
+    if !missing.is_empty() {
+        let view = rootfs.view(work.puller())?;
+        side_by_side(work.request.jobs, missing.len(), |n| {
+            let i = missing[n];
+            let below = View::new(view.layers()[..i].to_vec());
+            forms::ensure_tree(work.store, &layers[i], &below).map(drop)
+        })?;
+    }
+    let mut trees = Vec::with_capacity(layers.len());
     let nothing = Index::default().content_id();
-    let view = if rootfs.layers.iter().all(|l| work.store.tree_path(&l.id).exists()) {
-        View::default()
-    } else {
-        rootfs.view(work.store)?
-    };
-    for (i, layer) in rootfs.layers.iter().enumerate() {
-        let below = View::new(view.layers().iter().take(i).cloned().collect());
-        let tree = forms::ensure_tree(work.store, layer, &below)?;
-        if layer.content != nothing {
-            trees.retain(|earlier| *earlier != tree);
-            trees.push(tree);
-        }
+    for layer in layers.iter().filter(|layer| layer.content != nothing) {
+        let tree = work.store.tree_path(&layer.id);
+        trees.retain(|earlier| *earlier != tree);
+        trees.push(tree);
     }
     trees.reverse();
     Ok(trees)

@@ -72,7 +72,7 @@ fn add_bound(
     if LayerPath::clean(source).is_root()
         && let Some((rootfs, _)) = work.rootfs_of(from)?
     {
-        parts.add("bound", source, rootfs.chain.to_string());
+        parts.add("bound", source, rootfs.chain(work.puller())?.to_string());
         return Ok(None);
     }
     let opened = work.open(from)?;

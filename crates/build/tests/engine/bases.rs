@@ -1,9 +1,10 @@
 //! Base images: fetched once, verified, never trusted.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kiln_build::error::BuildErrorKind;
 use kiln_build::event::Event;
+use kiln_oci::digest::Digest;
 use kiln_oci::source::SourceErrorKind;
 
 use crate::Case;
@@ -12,6 +13,8 @@ use crate::shelf::Tape;
 
 pub(crate) const CASES: &[Case] = &[
     ("base: layers are pulled once and pass through untouched", once),
+    ("base: layers that are passed on stay where they are", passed_on),
+    ("base: a failure ends the wait for a registry that does not answer", abandoned),
     ("base: a forged layer is refused and leaves nothing", forged),
     ("base: a wrong diff id is refused", wrong_diff_id),
     ("base: what cannot be reached is as it last was", unreachable),
@@ -37,6 +40,49 @@ fn once() {
     ground.build(text);
     ground.build("FROM base\nCOPY --from=base /f /g\n");
     assert_eq!(ground.shelf.asked().1, 2, "no layer was asked for again");
+}
+
+fn passed_on() {
+    let ground = Ground::new();
+    ground.write("f", "1");
+    let layers = [layer("1"), layer("2")];
+    ground.shelf.put("base", &layers, |_| {});
+    let engine = ground.engine();
+    let never = AtomicBool::new(false);
+    for (line, opened) in [
+        ("ENV A=b", 0),
+        ("COPY --link --chown=1:2 f /", 0),
+        ("COPY --link <<EOF /h\nEOF", 0),
+        // All below has to be looked at, or into.
+        ("COPY --link --chown=0:root f /", 2),
+        ("COPY f /", 2),
+        ("WORKDIR /w", 2),
+    ] {
+        let request = ground.request(&format!("FROM base AS one\nFROM one\n{line}\n"));
+        let built = engine.build(&request, &|_| {}, &never);
+        // The second of these fails: the base has no users. It did look.
+        if let Ok(built) = &built {
+            let parts = engine.known_parts(&built[0], &ground.form, &|_| {}, &never).unwrap();
+            let promised: Vec<_> = parts.layers.iter().take(2).map(|d| d.digest.to_string()).collect();
+            assert_eq!(promised, layers.each_ref().map(|l| kiln_testkit::image::digest_of(l)), "{line}");
+            assert_eq!(engine.is_complete(&built[0]), opened > 0, "{line}");
+        }
+        assert_eq!(ground.shelf.asked().1, opened, "{line}");
+    }
+    // The same steps, with everything here: the same result.
+    let late = ground.build("FROM base\nCOPY --link --chown=1:2 f /\n");
+    assert!(late.all_cached());
+    assert_eq!(late.image.layers()[..2], layers.map(|l| kiln_testkit::image::digest_of(&l)));
+}
+
+fn abandoned() {
+    let ground = Ground::new();
+    let layer = layer("1");
+    ground.shelf.put("base", std::slice::from_ref(&layer), |_| {});
+    *ground.shelf.stuck.lock().unwrap() = Some(Digest::of(&layer));
+    let text = "FROM base AS slow\nWORKDIR /w\nFROM scratch\nCOPY nothing /\nCOPY --from=slow / /\n";
+    let error = ground.try_build(&ground.request(text)).err().unwrap();
+    assert!(matches!(error.kind, BuildErrorKind::MissingSource { .. }), "{error:?}");
 }
 
 fn forged() {

@@ -1,5 +1,6 @@
 //! RUN: what its layers hold, what it can see, and what of it is kept.
 
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +30,7 @@ pub(crate) const CASES: &[Case] = &[
     ("run: a step that is stopped dies at once", stopped),
     ("run: copies between commands", copies),
     ("run: hard links across a command", hard_links),
+    ("run: a base is unpacked as it comes", unpacked_as_it_comes),
     ("run: what one rung made serves another", other_rung),
     ("run: an agent is reached during the step and not after", agent),
 ];
@@ -36,6 +38,11 @@ pub(crate) const CASES: &[Case] = &[
 /// A ground with the image `base`: busybox, two users, `/d` with two files.
 fn ground() -> Ground {
     let ground = Ground::with_run();
+    ground.shelf.put("base", &[rootfs()], |_| {});
+    ground
+}
+
+fn rootfs() -> Vec<u8> {
     let busybox = fs_err::read("/bin/busybox").unwrap();
     let mut tape = Tape::new()
         .with("bin/", b"", (0o755, 0))
@@ -52,8 +59,7 @@ fn ground() -> Ground {
     ] {
         tape = tape.link(&format!("bin/{name}"), "busybox", tar::EntryType::Symlink);
     }
-    ground.shelf.put("base", &[tape.bytes()], |_| {});
-    ground
+    tape.bytes()
 }
 
 /// The paths of the last layer, marks and all.
@@ -310,6 +316,46 @@ fn hard_links() {
         ["b"],
         "writing one name breaks the link in a layer, as overlayfs does"
     );
+}
+
+/// Kind, mode, size and time of everything in the store's trees.
+fn trees(ground: &Ground) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut todo = vec![ground.store().join("tree")];
+    while let Some(dir) = todo.pop() {
+        for entry in fs_err::read_dir(dir).unwrap() {
+            let (path, meta) = entry.map(|e| (e.path(), e.metadata().unwrap())).unwrap();
+            // A whiteout is a device, whose time means nothing.
+            let whiteout = meta.file_type().is_char_device();
+            let times = (!whiteout).then(|| (meta.mtime(), meta.mtime_nsec()));
+            let what = format!("{:o} {} {times:?}", meta.mode(), if meta.is_dir() { 0 } else { meta.len() });
+            found.push(format!("{} {what}", path.strip_prefix(ground.store()).unwrap().display()));
+            if meta.is_dir() {
+                todo.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn unpacked_as_it_comes() {
+    let at_once = ground();
+    // The upper layers say nothing of `d`, which is not as directories usually are; one of them is there twice.
+    let low = Tape::new().with("d/", b"", (0o700, 0)).bytes();
+    let high = Tape::new().with("d/x", b"x", (0o644, 0)).with("d/.wh.a", b"", (0o644, 0)).bytes();
+    at_once.shelf.put("high", &[rootfs(), high.clone(), low, high.clone(), high], |_| {});
+    let run = "FROM high\nRUN test -e /d/x && test ! -e /d/a\n";
+    at_once.build(run);
+    assert_eq!(at_once.shelf.asked().1, 3, "each layer came once");
+    let later = at_once.fresh();
+    let copied = at_once.request("FROM high\nCOPY <<EOF /h\nEOF\n");
+    later.build_request(&copied);
+    assert_eq!(trees(&later), [""; 0], "nobody runs anything on it");
+    later.build_request(&at_once.request(run));
+    assert_eq!(at_once.shelf.asked().1, 6, "and once more for the other store");
+    assert_eq!(trees(&at_once), trees(&later));
+    assert!(trees(&later).iter().any(|line| line.contains("/d 40700 ")), "{:?}", trees(&later));
 }
 
 fn other_rung() {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
 
 use kiln_oci::compose::config_bytes;
 use kiln_oci::config::{History, ImageConfig};
@@ -15,6 +16,9 @@ use kiln_oci::platform::Platform;
 use kiln_oci::reference::Reference;
 use kiln_oci::source::{ImageSource, ResolvedImage, SourceError, SourceErrorKind};
 
+/// Longer than any test takes.
+const FOR_EVER: Duration = Duration::from_secs(60);
+
 /// Images by name, and what was asked of them.
 #[derive(Default)]
 pub(crate) struct Shelf {
@@ -22,6 +26,9 @@ pub(crate) struct Shelf {
     blobs: Mutex<BTreeMap<Digest, Vec<u8>>>,
     pub(crate) resolved: AtomicUsize,
     pub(crate) opened: AtomicUsize,
+    /// The layer with this digest comes only when nobody wants it any more.
+    pub(crate) stuck: Mutex<Option<Digest>>,
+    abandoned: (Mutex<bool>, Condvar),
     /// Whether nothing answers any more.
     pub(crate) gone: std::sync::atomic::AtomicBool,
 }
@@ -125,7 +132,19 @@ impl ImageSource for Shelf {
         blob: &Descriptor,
     ) -> Result<Box<dyn Read + Send>, SourceError> {
         self.opened.fetch_add(1, Ordering::Relaxed);
+        if *self.stuck.lock().unwrap() == Some(blob.digest) {
+            let (abandoned, changed) = &self.abandoned;
+            let waited = changed.wait_timeout_while(abandoned.lock().unwrap(), FOR_EVER, |over| !*over);
+            assert!(!waited.unwrap().1.timed_out(), "nobody said that the build had failed");
+            let reference = image.reference.familiar();
+            return Err(SourceError { reference, kind: SourceErrorKind::Cancelled });
+        }
         let bytes = self.blobs.lock().unwrap().get(&blob.digest).cloned();
         Ok(Box::new(Cursor::new(self.answer(&image.reference, bytes)?)))
+    }
+
+    fn abandon(&self) {
+        *self.abandoned.0.lock().unwrap() = true;
+        self.abandoned.1.notify_all();
     }
 }

@@ -201,6 +201,9 @@ impl Job<'_> {
         let mut done = Done { image: None, names: request::names(&self.args.tags)? };
         let mut made: Vec<(ImageSpec, ComposedImage)> = Vec::new();
         for output in self.outputs {
+            if !matches!(output, Output::Image { push: true, .. }) {
+                maker.complete()?;
+            }
             match output {
                 Output::Local { dest, delete, split } => rootfs::directory(maker, dest, *delete, *split)?,
                 Output::Tar { dest, split } => rootfs::tar(maker, dest, *split)?,
@@ -247,13 +250,15 @@ impl Job<'_> {
             Output::Image { push, by_digest, .. } => {
                 let store = maker.engine.store().content();
                 let entries: Vec<EntryName> = names.iter().map(EntryName::stored).collect();
-                if !entries.is_empty() {
+                // What is named in the store can be had from it; an image whose base stayed where it was cannot.
+                if !entries.is_empty() && maker.is_complete() {
                     store.layout().put(&entries, &image.root)?;
                 }
                 if *push {
                     let bases = &self.prepared.bases;
                     let destination = push::Destination { names, by_digest: *by_digest, bases };
-                    push::push(client, (store, &image.root), &destination, maker.screen)?;
+                    let from = push::Origin { store, fetch: &|| maker.complete() };
+                    push::push(client, (&from, &image.root), &destination, maker.screen)?;
                 }
                 Ok(())
             }

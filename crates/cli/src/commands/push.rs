@@ -7,7 +7,7 @@ use crate::args::build::Progress;
 use crate::commands::{Failed, Setting, answer, names};
 use crate::errors::CliError;
 use crate::excerpt;
-use crate::output::push::{Destination, push};
+use crate::output::push::{Destination, Origin, push};
 use crate::render::Screen;
 
 pub(super) fn run(args: &PushArgs, setting: &Setting<'_>) -> Result<(), Failed> {
@@ -20,7 +20,9 @@ pub(super) fn run(args: &PushArgs, setting: &Setting<'_>) -> Result<(), Failed> 
     let progress = if args.quiet { Progress::Quiet } else { args.progress };
     let mut screen = Screen::new(progress, look);
     let destination = Destination { names: std::slice::from_ref(&name), by_digest: false, bases: &[] };
-    let pushed = push(&client, (&store, &root), &destination, &screen);
+    // What has a name in the store is there with all of its blobs.
+    let origin = Origin { store: &store, fetch: &|| Ok(()) };
+    let pushed = push(&client, (&origin, &root), &destination, &screen);
     screen.finish();
     match pushed {
         Ok(()) => Ok(answer(&format!("{}@{}\n", name.name(), root.digest))?),

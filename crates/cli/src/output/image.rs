@@ -31,11 +31,12 @@ pub(crate) struct Maker<'a> {
 
 impl Maker<'_> {
     /// Makes the image that `spec` describes: layers in their form, configuration, manifest, index. All of it is in the store
-    /// afterwards, named by nothing yet.
+    /// afterwards, named by nothing yet; but layers of the base that nobody needed so far are still where they were, see
+    /// [`Maker::complete`].
     pub(crate) fn make(&self, spec: &ImageSpec, form: &LayerForm) -> Result<ComposedImage, CliError> {
         let mut parts = Vec::new();
         for built in self.built {
-            let mut one = self.engine.parts(built, form, self.screen, self.cancel)?;
+            let mut one = self.engine.known_parts(built, form, self.screen, self.cancel)?;
             annotate(&mut one, &spec.annotations);
             parts.push(one);
         }
@@ -47,6 +48,17 @@ impl Maker<'_> {
             index_descriptor_annotations: of(Level::IndexDescriptor),
         };
         Ok(compose(self.engine.store().content(), &parts, &options)?)
+    }
+
+    /// Fetches what of the base image's layers is not here: for everything but a push to where they are.
+    pub(crate) fn complete(&self) -> Result<(), CliError> {
+        let complete = |built| self.engine.complete(built, self.screen, self.cancel);
+        Ok(self.built.iter().try_for_each(complete)?)
+    }
+
+    /// Whether nothing is left to [`Maker::complete`].
+    pub(crate) fn is_complete(&self) -> bool {
+        self.built.iter().all(|built| self.engine.is_complete(built))
     }
 
     /// Writes an image out as `output` says; a no-op for outputs of other kinds.

@@ -25,15 +25,32 @@ pub(crate) struct Destination<'a> {
     pub(crate) bases: &'a [Reference],
 }
 
+/// Where the image is.
+pub(crate) struct Origin<'a> {
+    /// Its manifests and most of its blobs.
+    pub(crate) store: &'a ContentStore,
+    /// Gets the blobs that are not in the store.
+    pub(crate) fetch: &'a (dyn Fn() -> Result<(), CliError> + Sync),
+}
+
+impl Origin<'_> {
+    fn open(&self, blob: &Descriptor) -> io::Result<Box<dyn Read>> {
+        if !self.store.contains(&blob.digest) {
+            (self.fetch)().map_err(io::Error::other)?;
+        }
+        Ok(Box::new(self.store.open_blob(&blob.digest).map_err(io::Error::other)?))
+    }
+}
+
 /// Pushes `root` under each name, once for each repository.
 pub(crate) fn push(
     client: &Client,
-    (store, root): (&ContentStore, &Descriptor),
+    (origin, root): (&Origin<'_>, &Descriptor),
     destination: &Destination<'_>,
     screen: &Screen,
 ) -> Result<(), CliError> {
     let Destination { names, by_digest, bases } = *destination;
-    let load = Load::of(store, root)?;
+    let load = Load::of(origin.store, root)?;
     let mut repositories: BTreeMap<String, (&Reference, Vec<String>)> = BTreeMap::new();
     for name in names {
         let (_, tags) = repositories.entry(name.name()).or_insert_with(|| (name, Vec::new()));
@@ -42,7 +59,7 @@ pub(crate) fn push(
     for (target, tags) in repositories.values() {
         let load = load.mounting(target, bases);
         screen.during(TaskKind::Push, format!("push {}", target.familiar()), |task| {
-            load.send(client, store, (*target, tags), (screen, task))
+            load.send(client, origin, (*target, tags), (screen, task))
         })?;
     }
     Ok(())
@@ -88,15 +105,12 @@ impl Load {
     fn send(
         &self,
         client: &Client,
-        store: &ContentStore,
+        origin: &Origin<'_>,
         (target, tags): (&Reference, &[String]),
         (screen, task): (&Screen, TaskId),
     ) -> Result<Digest, CliError> {
         let push = Push { target, tags, blobs: &self.blobs, manifests: &self.manifests, root: &self.root };
-        let open = |blob: &Descriptor| -> io::Result<Box<dyn Read>> {
-            let file = store.open_blob(&blob.digest).map_err(io::Error::other)?;
-            Ok(Box::new(file))
-        };
+        let open = |blob: &Descriptor| origin.open(blob);
         let tell = |event: PushEvent<'_>| {
             let (blob, current) = match event {
                 PushEvent::Sending { blob, sent } => (blob, sent),

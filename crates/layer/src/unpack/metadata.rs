@@ -17,23 +17,19 @@ use crate::tree;
 use crate::view::View;
 use crate::xattr;
 
-/// Directories and how they are to look in the end. Until then they are open to their owner, so that they can be filled.
+/// Directories and how they are to look in the end; nothing is known yet of those that only their children gave away. Until then
+/// they are open to their owner, so that they can be filled.
 #[derive(Default)]
-pub(super) struct Directories(BTreeMap<LayerPath, Member>);
+pub(super) struct Directories(BTreeMap<LayerPath, Option<Member>>);
 
 impl Directories {
-    /// A directory that nobody described so far: as in `lower`, else 0755 root.
-    pub(super) fn imply(&mut self, path: LayerPath, lower: Option<&View>) {
-        let below = lower.and_then(|view| view.lookup(&path));
-        let member = match below {
-            Some(found) if found.entry.kind == Kind::Directory => Member::from(&*found.entry),
-            _ => Member::implicit_directory(path.clone()),
-        };
-        self.0.insert(path, member);
+    /// A directory that nobody described so far.
+    pub(super) fn imply(&mut self, path: LayerPath) {
+        self.0.insert(path, None);
     }
 
     pub(super) fn describe(&mut self, member: &Member) {
-        self.0.insert(member.path.clone(), member.clone());
+        self.0.insert(member.path.clone(), Some(member.clone()));
     }
 
     /// `path` is no directory any more.
@@ -46,9 +42,20 @@ impl Directories {
         }
     }
 
-    /// Parents come after what they hold: their modes may forbid to go through.
-    pub(super) fn deepest_first(self) -> impl Iterator<Item = (LayerPath, Member)> {
-        self.0.into_iter().rev()
+    /// Parents come after what they hold: their modes may forbid to go through. A directory that nobody described is as in `lower`, else
+    /// 0755 root.
+    pub(super) fn deepest_first(self, lower: Option<&View>) -> impl Iterator<Item = (LayerPath, Member)> {
+        self.0.into_iter().rev().map(move |(path, member)| {
+            let member = member.unwrap_or_else(|| implied(&path, lower));
+            (path, member)
+        })
+    }
+}
+
+fn implied(path: &LayerPath, lower: Option<&View>) -> Member {
+    match lower.and_then(|view| view.lookup(path)) {
+        Some(found) if found.entry.kind == Kind::Directory => Member::from(&*found.entry),
+        _ => Member::implicit_directory(path.clone()),
     }
 }
 

@@ -76,7 +76,7 @@ impl<'a> Unpacker<'a> {
     pub fn new(dest: &Path, form: Form, owners: Owners) -> Result<Self, UnpackError> {
         let root = Root::open(dest).map_err(|source| UnpackError::Open { source })?;
         let mut directories = metadata::Directories::default();
-        directories.imply(LayerPath::root(), None);
+        directories.imply(LayerPath::root());
         Ok(Self {
             root,
             form,
@@ -93,7 +93,6 @@ impl<'a> Unpacker<'a> {
     /// show the new layer's 0755 in place of what lies below.
     #[must_use]
     pub fn above(mut self, lower: &'a View) -> Self {
-        self.directories.imply(LayerPath::root(), Some(lower));
         self.lower = Some(lower);
         self
     }
@@ -125,9 +124,23 @@ impl<'a> Unpacker<'a> {
     ///
     /// # Errors
     /// See [`UnpackError`].
-    pub fn finish(mut self) -> Result<Unpacked, UnpackError> {
+    pub fn finish(self) -> Result<Unpacked, UnpackError> {
+        let lower = self.lower;
+        self.finished(lower)
+    }
+
+    /// [`Unpacker::finish`] for who learns only now what lies below, as [`Unpacker::above`] wants it: layers that are unpacked side by
+    /// side.
+    ///
+    /// # Errors
+    /// See [`UnpackError`].
+    pub fn finish_above(self, lower: &View) -> Result<Unpacked, UnpackError> {
+        self.finished(Some(lower))
+    }
+
+    fn finished(mut self, lower: Option<&View>) -> Result<Unpacked, UnpackError> {
         let directories = std::mem::take(&mut self.directories);
-        for (path, member) in directories.deepest_first() {
+        for (path, member) in directories.deepest_first(lower) {
             self.describe(&path, &member).map_err(|source| at(&path, source))?;
         }
         Ok(self.skipped)
@@ -221,8 +234,8 @@ impl<'a> Unpacker<'a> {
     }
 
     fn open(&mut self, dir: &LayerPath) -> io::Result<place::Parent> {
-        let (directories, lower) = (&mut self.directories, self.lower);
-        self.parents.open(&self.root, dir, &mut |made| directories.imply(made, lower))
+        let directories = &mut self.directories;
+        self.parents.open(&self.root, dir, &mut |made| directories.imply(made))
     }
 }
 
