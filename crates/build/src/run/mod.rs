@@ -4,6 +4,7 @@ mod cache;
 mod etc;
 mod mounts;
 mod process;
+mod redact;
 mod ssh;
 
 use std::path::Path;
@@ -24,6 +25,7 @@ use crate::layers::{Layer, Rootfs, forms};
 use crate::request::Network as AskedNetwork;
 use crate::run::mounts::Mounts;
 use crate::schedule::side_by_side;
+use crate::run::redact::Redactor;
 use crate::users;
 use crate::work::{Made, Turn, Work};
 
@@ -150,7 +152,8 @@ impl Execution<'_> {
         work.reporter.record(|recording| recording.log(self.turn.task.0, log.to_owned()));
         let log = work.store.log_path(log);
         let command = self.turn.step.text.strip_prefix("RUN ").unwrap_or(&self.turn.step.text);
-        match process::run(work.reporter, self.turn.task, &spec, (command, &log))? {
+        let hidden = Redactor::new(mounts.secrets.iter().map(Vec::as_slice));
+        match process::run(work.reporter, self.turn.task, &spec, (command, &log, &hidden))? {
             Exit::Code(0) => {}
             Exit::Code(code) => return Err(BuildErrorKind::Exit { command: command.to_owned(), code, log }),
             Exit::Signal(signal) => {

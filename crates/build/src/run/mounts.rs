@@ -87,6 +87,8 @@ pub(crate) struct Mounts {
     pub(crate) mounts: Vec<Mount>,
     /// Variables that mounts bring (secrets, the agent's socket).
     pub(crate) env: Vec<(String, String)>,
+    /// Values of the secrets that the command gets.
+    pub(crate) secrets: Vec<Vec<u8>>,
     caches: BTreeMap<String, CacheDir>,
     agents: Vec<Forward>,
 }
@@ -277,6 +279,7 @@ impl Preparing<'_> {
             Some(SecretSource::Bytes(bytes)) => bytes.to_vec(),
             Some(SecretSource::File(path)) => fs_err::read(path).map_err(|e| failed(e.to_string()))?,
         };
+        to.secrets.push(bytes.clone());
         if let Some(name) = env {
             let text = String::from_utf8(bytes.clone());
             let text =

@@ -1,4 +1,4 @@
-//! One process in the sandbox: its output goes to the sink and to a log file, a stopping build kills it.
+//! One process in the sandbox: its output goes to the sink and to a log file, without secrets; a stopping build kills it.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -11,16 +11,17 @@ use kiln_sandbox::{Exit, Spec, Stdio, spawn};
 use crate::error::BuildErrorKind;
 use crate::event::{Stream, TaskId};
 use crate::report::Reporter;
+use crate::run::redact::Redactor;
 
 /// How often a running step looks whether the build is being stopped.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Runs `spec` to its end. `command` is what errors call it.
+/// Runs `spec` to its end. `command` is what errors call it, `hidden` what its output must not show.
 pub(crate) fn run(
     reporter: &Reporter<'_>,
     task: TaskId,
     spec: &Spec,
-    (command, log): (&str, &Path),
+    (command, log, hidden): (&str, &Path, &Redactor),
 ) -> Result<Exit, BuildErrorKind> {
     let sandbox = |source| BuildErrorKind::Sandbox { command: command.to_owned(), source };
     let log = Mutex::new(fs_err::File::create(log)?);
@@ -29,8 +30,8 @@ pub(crate) fn run(
     let killer = running.killer();
     let (ended, end) = channel::<()>();
     let exit = std::thread::scope(|scope| {
-        scope.spawn(|| pump(reporter, task, Stream::Stdout, stdout, &log));
-        scope.spawn(|| pump(reporter, task, Stream::Stderr, stderr, &log));
+        scope.spawn(|| pump((reporter, task, Stream::Stdout), stdout, &log, hidden.clone()));
+        scope.spawn(|| pump((reporter, task, Stream::Stderr), stderr, &log, hidden.clone()));
         scope.spawn(move || {
             while end.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
                 if reporter.stopping() {
@@ -48,24 +49,27 @@ pub(crate) fn run(
 }
 
 fn pump(
-    reporter: &Reporter<'_>,
-    task: TaskId,
-    stream: Stream,
+    (reporter, task, stream): (&Reporter<'_>, TaskId, Stream),
     pipe: Option<impl Read>,
     log: &Mutex<fs_err::File>,
+    mut hidden: Redactor,
 ) {
+    let say = |bytes: &[u8]| {
+        if bytes.is_empty() {
+            return;
+        }
+        // A full disk must not stop the step's output from reaching the screen; the step itself will fail if it matters.
+        let _ = log.lock().unwrap_or_else(PoisonError::into_inner).write_all(bytes);
+        reporter.output(task, stream, bytes);
+    };
     let Some(mut pipe) = pipe else { return };
     let mut buffer = vec![0; 16 * 1024];
     loop {
         match pipe.read(&mut buffer) {
-            Ok(0) => return,
-            Ok(count) => {
-                // A full disk must not stop the step's output from reaching the screen; the step itself will fail if it matters.
-                let _ = log.lock().unwrap_or_else(PoisonError::into_inner).write_all(&buffer[..count]);
-                reporter.output(task, stream, &buffer[..count]);
-            }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(_) => return,
+            Ok(0) | Err(_) => break,
+            Ok(count) => say(&hidden.feed(&buffer[..count])),
         }
     }
+    say(&hidden.finish());
 }

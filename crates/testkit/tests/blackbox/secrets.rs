@@ -26,8 +26,8 @@ fn secrets_leave_no_trace() {
     let dockerfile = "\
 FROM base
 RUN --mount=type=secret,id=file,mode=0444 test \"$(stat -c %a /run/secrets/file)\" = 444 \\
- && wc -c < /run/secrets/file > /length
-RUN --mount=type=secret,id=variable,env=TOKEN,target=/etc/token echo \"${#TOKEN}\" > /length-of-token; wc -c < /etc/token > /length-of-file
+ && wc -c < /run/secrets/file > /length && cat /run/secrets/file
+RUN --mount=type=secret,id=variable,env=TOKEN,target=/etc/token echo \"${#TOKEN}\" > /length-of-token; wc -c < /etc/token > /length-of-file; echo \"token=$TOKEN\"
 RUN test ! -e /run/secrets/file && test ! -s /etc/token
 ";
     for actor in Actor::RUNNERS {
