@@ -26,7 +26,7 @@ impl Arguments {
     /// [`Failure::Usage`] for an unknown flag, a flag without its value, or a count below 1.
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, Failure> {
         let mut arguments =
-            Self { kiln: None, runs: 5, only: Vec::new(), work: "/var/tmp/kiln-bench".into(), write: None };
+            Self { kiln: None, runs: 3, only: Vec::new(), work: "/var/tmp/kiln-bench".into(), write: None };
         while let Some(flag) = words.next() {
             let mut value = || words.next().ok_or_else(|| usage(format!("{flag} needs a value")));
             match flag.as_str() {

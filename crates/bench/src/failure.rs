@@ -50,6 +50,12 @@ pub(crate) enum Failure {
         /// The last line of its log.
         last: String,
     },
+    /// The tool does not know how.
+    #[error("cannot {what}")]
+    Cannot {
+        /// What.
+        what: &'static str,
+    },
     /// The document has no place for the figures.
     #[error("{document} has no line `{marker}`")]
     NoMarker {

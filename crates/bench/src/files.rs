@@ -21,18 +21,21 @@ pub(crate) enum Files {
     Sparse(u64),
     /// One file `big` of so many MiB; by turns one MiB of random bytes and one of text.
     Half(u64),
+    /// What the function says for the row's size.
+    Of(fn(u32) -> Files),
 }
 
 const MIB: usize = 1 << 20;
 
 impl Files {
-    /// Writes the files into a folder that exists.
+    /// Writes the files for a row of `size` into a folder that exists.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub(crate) fn write(self, folder: &Path) -> std::io::Result<()> {
+    pub(crate) fn write(self, folder: &Path, size: u32) -> std::io::Result<()> {
         match self {
             Self::None => Ok(()),
+            Self::Of(files) => files(size).write(folder, size),
             Self::Many { count, size } => (0..count).try_for_each(|n| {
                 let path = folder.join(many(n));
                 if n % 50 == 0
@@ -107,11 +110,11 @@ mod tests {
     #[test]
     fn sizes_are_exact() {
         let folder = tempfile::tempdir().unwrap();
-        Files::Many { count: 51, size: 1000 }.write(folder.path()).unwrap();
+        Files::Many { count: 51, size: 1000 }.write(folder.path(), 1).unwrap();
         assert_eq!(fs_err::metadata(folder.path().join("dir0001/file000050.txt")).unwrap().len(), 1000);
-        Files::Half(2).write(folder.path()).unwrap();
+        Files::Half(2).write(folder.path(), 1).unwrap();
         assert_eq!(fs_err::read(folder.path().join("big")).unwrap().len(), 2 * MIB);
-        Files::Sparse(5).write(folder.path()).unwrap();
+        Files::Sparse(5).write(folder.path(), 1).unwrap();
         assert_eq!(fs_err::metadata(folder.path().join("big")).unwrap().len(), 5 * MIB as u64);
     }
 

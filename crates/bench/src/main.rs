@@ -22,11 +22,13 @@ use std::process::ExitCode;
 
 mod arguments;
 mod binary;
+mod curve;
 mod disk;
 mod failure;
 mod files;
 mod machine;
 mod meter;
+mod picture;
 mod place;
 mod report;
 mod round;
@@ -57,7 +59,10 @@ fn run() -> Result<(), Failure> {
     // First, for it is quick and may fail.
     let sizes = binary::Sizes::of(&kiln)?;
     let before = machine::Load::now();
-    let place = place::Place::make(&arguments.work, &tool::FOLDERS)?;
+    let mut bases: Vec<_> = chosen.iter().map(|row| row.base).chain([workload::Base::Busybox]).collect();
+    bases.sort();
+    bases.dedup();
+    let place = place::Place::make(&arguments.work, &tool::FOLDERS, &bases)?;
     let tools = tool::all(&place, &kiln);
     for tool in &tools {
         round::say(&match &tool.found {
@@ -77,7 +82,10 @@ fn run() -> Result<(), Failure> {
     };
     let text = report::text(&session, &tools, &results);
     match &arguments.write {
-        Some(document) => report::write(document, &text),
+        Some(document) => {
+            fs_err::write(document.with_extension("svg"), picture::svg(&session, &tools, &results))?;
+            report::write(document, &text)
+        }
         None => Ok(std::io::stdout().write_all(text.as_bytes())?),
     }
 }

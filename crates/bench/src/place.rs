@@ -7,12 +7,13 @@ use crate::disk::Disk;
 use crate::failure::Failure;
 use crate::meter;
 use crate::server::Server;
+use crate::workload::Base;
 
 /// The work folder, the registry in it, and the base image that every tool pulls from there.
 #[derive(Debug)]
 pub(crate) struct Place {
     work: PathBuf,
-    base: String,
+    address: String,
     _registry: Server,
     _disks: Vec<Disk>,
 }
@@ -23,11 +24,12 @@ pub(crate) fn repository() -> PathBuf {
 }
 
 impl Place {
-    /// Prepares the folder with a file system for each of `disks`; starts Debian's docker-registry on a free loopback port and pushes the base, made by `testdata/bases`.
+    /// Prepares the folder with a file system for each of `disks`; starts Debian's docker-registry on a free loopback port and pushes
+    /// `bases`, made by `testdata/bases`.
     ///
     /// # Errors
     /// When the registry, umoci or skopeo is missing or refuses.
-    pub(crate) fn make(work: &Path, disks: &[&str]) -> Result<Self, Failure> {
+    pub(crate) fn make(work: &Path, disks: &[&str], bases: &[Base]) -> Result<Self, Failure> {
         fs_err::create_dir_all(work.join("registry"))?;
         fs_err::create_dir_all(work.join("contexts"))?;
         let work = fs_err::canonicalize(work)?;
@@ -38,15 +40,22 @@ impl Place {
         let program = ["docker-registry", "serve", config.as_str()];
         let mut registry = Server::start("docker-registry", &program, work.join("registry.log"))?;
         let address = registry.wait_for(listening)?;
-        let base = format!("{address}/busybox:bench");
-        let tar = work.join("busybox.tar").display().to_string();
-        for words in [vec!["busybox.sh", &tar], vec!["push.sh", &tar, &base, "--config.cmd", "sh"]] {
+        let place = Self { work, address, _registry: registry, _disks: disks };
+        bases.iter().try_for_each(|base| place.push(*base))?;
+        Ok(place)
+    }
+
+    fn push(&self, base: Base) -> Result<(), Failure> {
+        let (name, script, packages) = base.recipe();
+        let tar = self.join(&format!("{name}.tar")).display().to_string();
+        let make = [script, &[&tar], packages].concat();
+        for words in [make, vec!["push.sh", &tar, &self.base(base), "--config.cmd", "sh"]] {
             let script = repository().join("testdata/bases").join(words[0]);
             let mut command = Command::new(script);
-            command.args(&words[1..]).env("KILN_TEST_STATE", &work);
-            meter::run(vec![command], None, &work.join("base.log"))?;
+            command.args(&words[1..]).env("KILN_TEST_STATE", &self.work);
+            meter::run(vec![command], None, &self.join("base.log"))?;
         }
-        Ok(Self { work, base, _registry: registry, _disks: disks })
+        Ok(())
     }
 
     /// A path below the work folder, absolute.
@@ -54,9 +63,9 @@ impl Place {
         self.work.join(name)
     }
 
-    /// The base image's name.
-    pub(crate) fn base(&self) -> &str {
-        &self.base
+    /// A base image's name.
+    pub(crate) fn base(&self, base: Base) -> String {
+        format!("{}/{}:bench", self.address, base.recipe().0)
     }
 }
 

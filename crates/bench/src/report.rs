@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::binary::{MOST_CRATES, MOST_MIB, Sizes};
+use crate::curve::Curve;
 use crate::failure::Failure;
 use crate::machine::{Load, Machine};
 use crate::meter::Reading;
@@ -46,6 +47,7 @@ pub(crate) fn text(session: &Session, tools: &[Candidate], outcomes: &[Outcome])
         preamble(session, tools),
         times(tools, outcomes),
         memory(tools, outcomes),
+        curves(outcomes),
         sizes(session.sizes),
         reasons(tools, outcomes),
         details(tools, outcomes),
@@ -86,7 +88,7 @@ fn times(tools: &[Candidate], outcomes: &[Outcome]) -> String {
     out += " goal for kiln |\n|---|";
     out += &"--:|".repeat(names.len() * 2 - 1);
     out += "---|\n";
-    for outcome in outcomes {
+    for outcome in outcomes.iter().filter(|o| o.workload.curve.is_none()) {
         let figures: Vec<_> = outcome.tools.iter().map(|t| figure(outcome.workload, t)).collect();
         out += &format!("| {} |", outcome.workload.title);
         figures.iter().for_each(|f| out += &format!(" {} |", f.map_or("-".to_owned(), seconds)));
@@ -109,7 +111,7 @@ fn verdict(goal: Goal, figures: &[Option<f64>]) -> Option<String> {
             let what = format!("at most {share} of the best other");
             (what, figures[0].zip(best).map(|(kiln, best)| kiln <= share * best))
         }
-        Goal::Memory(_) => return None,
+        Goal::Memory(_) | Goal::Straight(_) => return None,
     };
     Some(format!("{what}: {}", word(reached)))
 }
@@ -138,11 +140,45 @@ fn memory(tools: &[Candidate], outcomes: &[Outcome]) -> String {
             Goal::Memory(most) => {
                 Some(format!("at most {most}: {}", word(peaks[0].map(|p| p <= *most as f64))))
             }
-            Goal::Seconds(_) | Goal::Share(_) => None,
+            Goal::Seconds(_) | Goal::Share(_) | Goal::Straight(_) => None,
         });
         out += &format!(" {} |\n", goals.collect::<Vec<_>>().join("; "));
     }
     out
+}
+
+/// How kiln's time grows: a row for each curve.
+fn curves(outcomes: &[Outcome]) -> String {
+    let mut rows = String::new();
+    for outcome in outcomes {
+        let Some(what) = outcome.workload.curve else { continue };
+        let Some(line) = Curve::of(outcome) else { continue };
+        let points = line.points.iter().map(|(x, y)| format!("{x}: {}", seconds(*y)));
+        let points: Vec<_> = points.collect();
+        let goals = outcome.workload.goals.iter().filter_map(|goal| match goal {
+            Goal::Straight(most) => {
+                let reached = word(Some(line.deviation() <= *most));
+                Some(format!("at most {:.0} %: {reached}", most * 100.0))
+            }
+            _ => None,
+        });
+        let goals: Vec<_> = goals.collect();
+        rows += &format!(
+            "| {} | {} | {} | {:.0} % | {} |\n",
+            outcome.workload.title,
+            points.join(", "),
+            format_args!("{:.3} ms for each of the {what}", line.slope * 1e3),
+            line.deviation() * 100.0,
+            goals.join("; ")
+        );
+    }
+    if rows.is_empty() {
+        return rows;
+    }
+    format!(
+        "## How kiln's time grows\n\nA straight line is fitted to the medians. What the worst of them is off by is given as a share of \
+         the highest.\n\n| workload | medians | slope | off the line | goal |\n|---|---|---|--:|---|\n{rows}"
+    )
 }
 
 fn sizes(sizes: Sizes) -> String {
@@ -189,7 +225,7 @@ fn details(tools: &[Candidate], outcomes: &[Outcome]) -> String {
 }
 
 /// The one number of a row: see [`Workload::sizes`].
-fn figure(workload: &Workload, readings: &Readings) -> Option<f64> {
+pub(crate) fn figure(workload: &Workload, readings: &Readings) -> Option<f64> {
     let medians: Vec<_> =
         readings.as_ref().ok()?.iter().map(|runs| median(runs.iter().map(|r| r.seconds).collect())).collect();
     let (first, last) = ((*medians.first()?)?, (*medians.last()?)?);
@@ -207,7 +243,7 @@ fn peak(readings: &Readings) -> Option<f64> {
 }
 
 /// The middle one, or the mean of the middle two. None of nothing.
-fn median(mut values: Vec<f64>) -> Option<f64> {
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     let upper = *values.get(middle)?;
@@ -219,7 +255,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 }
 
 /// With as many digits as mean something.
-fn seconds(value: f64) -> String {
+pub(crate) fn seconds(value: f64) -> String {
     match value {
         v if v < 0.01 => format!("{:.1} ms", v * 1e3),
         v if v < 1.0 => format!("{:.0} ms", v * 1e3),

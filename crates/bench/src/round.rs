@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::meter::{self, Reading};
 use crate::place::Place;
 use crate::tool::{Candidate, Job, Tool};
-use crate::workload::{Export, State, Workload};
+use crate::workload::{Base, Export, State, Workload};
 
 /// What one tool did with one workload: for each size its runs, or why there are none.
 pub(crate) type Readings = Result<Vec<Vec<Reading>>, String>;
@@ -92,16 +92,24 @@ impl Turn<'_> {
             let nanos = std::time::UNIX_EPOCH.elapsed().map(|d| d.as_nanos()).unwrap_or_default();
             fs_err::write(context.join(file), format!("{nanos:040}\n"))?;
         }
+        let zstd = self.workload.export == Export::Zstd;
+        if zstd && !self.tool.has_zstd() {
+            return Err(Failure::Cannot { what: "write layers in zstd" });
+        }
         let archive =
-            (self.workload.export == Export::Archive).then(|| self.place.join(self.folder).join("image.tar"));
+            (self.workload.export != Export::Nowhere).then(|| self.place.join(self.folder).join("image.tar"));
         let job = Job {
             context: context.to_owned(),
             name: format!("bench-{}-{size}", self.workload.name),
-            fresh: self.workload.state == State::Fresh,
+            fresh: matches!(self.workload.state, State::Fresh | State::Bare),
             archive: archive.clone(),
+            zstd,
         };
         if self.run == 0 && job.fresh {
             return self.warm_up();
+        }
+        if self.workload.state == State::Bare {
+            meter::run(self.tool.empty(), None, &self.place.join("empty.log"))?;
         }
         // What an earlier build has still to bring to the disk is not this one's to pay.
         rustix::fs::sync();
@@ -115,12 +123,18 @@ impl Turn<'_> {
         reading
     }
 
+    /// A base that is to be fetched while the clock runs is not brought in before.
+    fn base(&self) -> Base {
+        if self.workload.state == State::Bare { Base::Busybox } else { self.workload.base }
+    }
+
     /// Brings the base image into the tool's store, unpacked.
     fn warm_up(&self) -> Result<Reading, Failure> {
         let context = self.place.join("contexts/probe");
         fs_err::create_dir_all(&context)?;
-        fs_err::write(context.join("Dockerfile"), format!("FROM {}\nRUN true\n", self.place.base()))?;
-        let job = Job { context, name: "bench-warm-up".to_owned(), fresh: true, archive: None };
+        let base = self.place.base(self.base());
+        fs_err::write(context.join("Dockerfile"), format!("FROM {base}\nRUN true\n"))?;
+        let job = Job { context, name: "bench-warm-up".to_owned(), fresh: true, archive: None, zstd: false };
         meter::run(self.tool.build(&job), None, &self.place.join("build.log"))
     }
 }
@@ -131,8 +145,8 @@ fn make_context(workload: &Workload, size: u32, place: &Place) -> Result<PathBuf
         fs_err::remove_dir_all(&context)?;
     }
     fs_err::create_dir_all(&context)?;
-    fs_err::write(context.join("Dockerfile"), (workload.dockerfile)(place.base(), size))?;
-    workload.files.write(&context)?;
+    fs_err::write(context.join("Dockerfile"), (workload.dockerfile)(&place.base(workload.base), size))?;
+    workload.files.write(&context, size)?;
     Ok(context)
 }
 

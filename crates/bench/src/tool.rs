@@ -21,6 +21,8 @@ pub(crate) struct Job {
     pub(crate) fresh: bool,
     /// Where an archive of the image goes, if anywhere.
     pub(crate) archive: Option<PathBuf>,
+    /// Whether its layers are to be in zstd and not in what the tool takes by itself.
+    pub(crate) zstd: bool,
 }
 
 /// A tool that is ready.
@@ -31,6 +33,12 @@ pub(crate) trait Tool {
     fn build(&self, job: &Job) -> Vec<Command>;
     /// The commands that take away what earlier builds left, but not the base image.
     fn sweep(&self) -> Vec<Command>;
+    /// The commands that empty the tool's store, base images and all.
+    fn empty(&self) -> Vec<Command>;
+    /// Whether it can write layers in zstd.
+    fn has_zstd(&self) -> bool {
+        true
+    }
     /// The process whose memory counts besides that of the commands and their descendants.
     fn daemon(&self) -> Option<u32> {
         None

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::files::Files;
 
-/// The state of a tool's cache and of the files when the clock starts. The base image is always in the tool's store.
+/// The state of a tool's cache and of the files when the clock starts. The base image is in the tool's store unless it says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum State {
     /// Every step is carried out (`--no-cache`).
@@ -12,6 +12,30 @@ pub(crate) enum State {
     Unchanged,
     /// Exactly this was built before, then this file got other bytes.
     Edited(&'static str),
+    /// The tool's store is empty: the base image, too, has to be fetched.
+    Bare,
+}
+
+/// The base images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Base {
+    /// A static busybox.
+    Busybox,
+    /// Debian with apt.
+    Debian,
+    /// Debian with a compiler and Python.
+    Large,
+}
+
+impl Base {
+    /// Name and tag in the registry, and the words of the script of `testdata/bases` that makes it, the path of the tar left out.
+    pub(crate) fn recipe(self) -> (&'static str, &'static [&'static str], &'static [&'static str]) {
+        match self {
+            Self::Busybox => ("busybox", &["busybox.sh"], &[]),
+            Self::Debian => ("debian", &["debian.sh", "debian"], &[]),
+            Self::Large => ("large", &["debian.sh", "large"], &["build-essential", "python3"]),
+        }
+    }
 }
 
 /// Where the result goes.
@@ -21,6 +45,8 @@ pub(crate) enum Export {
     Nowhere,
     /// Into a file that another tool can read; see each tool for which form.
     Archive,
+    /// The same with layers in zstd.
+    Zstd,
 }
 
 /// What kiln is meant to reach.
@@ -32,6 +58,8 @@ pub(crate) enum Goal {
     Share(f64),
     /// At most so many MiB of memory at the peak.
     Memory(u64),
+    /// No point of a curve further from the straight line than this share of its highest point.
+    Straight(f64),
 }
 
 /// One row.
@@ -43,6 +71,8 @@ pub(crate) struct Workload {
     pub(crate) title: &'static str,
     /// What exactly happens, for the reader who doubts.
     pub(crate) about: &'static str,
+    /// What it begins with.
+    pub(crate) base: Base,
     /// The context.
     pub(crate) files: Files,
     /// The Dockerfile for a base image and a size.
@@ -50,6 +80,8 @@ pub(crate) struct Workload {
     /// One size: the figure is the whole time. Several: the figure is the time for each unit between the first and the last, which is
     /// what a tool needs on top of starting and ending.
     pub(crate) sizes: &'static [u32],
+    /// What the sizes count, if the time for each of them is what the row is about.
+    pub(crate) curve: Option<&'static str>,
     /// Before each run.
     pub(crate) state: State,
     /// After it.
@@ -65,7 +97,7 @@ pub(crate) struct Workload {
 impl Workload {
     /// Whether the figure is for each unit and not for the whole.
     pub(crate) fn is_slope(&self) -> bool {
-        self.sizes.len() > 1
+        self.sizes.len() > 1 && self.curve.is_none()
     }
 }
 
@@ -73,9 +105,11 @@ const ROW: Workload = Workload {
     name: "",
     title: "",
     about: "",
+    base: Base::Busybox,
     files: Files::None,
     dockerfile: true_steps,
     sizes: &[20],
+    curve: None,
     state: State::Unchanged,
     export: Export::Nowhere,
     goals: &[],
@@ -92,7 +126,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
                 container of its own and leaves a layer.",
         sizes: &[1, 20],
         state: State::Fresh,
-        goals: &[Goal::Seconds(0.010)],
+        goals: &[Goal::Seconds(0.004)],
         ..ROW
     },
     Workload {
@@ -101,7 +135,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         about: "`COPY . /src` of 2,000 files of 6,000 bytes and 19 RUN steps, built before, nothing changed.",
         files: Files::Many { count: 2000, size: 6000 },
         dockerfile: copy_then_run,
-        goals: &[Goal::Seconds(0.050), Goal::Share(0.1)],
+        goals: &[Goal::Share(0.1)],
         ..ROW
     },
     Workload {
@@ -111,6 +145,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         files: Files::Many { count: 2000, size: 6000 },
         dockerfile: copy_then_run,
         export: Export::Archive,
+        goals: &[Goal::Share(0.15)],
         ..ROW
     },
     Workload {
@@ -125,14 +160,41 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         ..ROW
     },
     Workload {
-        name: "many-files",
-        title: "COPY of 20,000 files, 80 MB, exported",
-        about: "`COPY . /src` of 20,000 files of 4,000 bytes into an archive, nothing cached.",
+        name: "edited-debian",
+        title: "one of 20,000 files edited, on Debian, exported",
+        about: "`COPY . /src` of 20,000 files of 4,000 bytes and one RUN step on a base of Debian, built before; then one file got other \
+                bytes.",
+        base: Base::Debian,
         files: Files::Many { count: 20_000, size: 4000 },
+        dockerfile: copy_then_run,
+        sizes: &[2],
+        state: State::Edited("dir0200/file010000.txt"),
+        export: Export::Archive,
+        goals: &[Goal::Share(0.15)],
+        most_runs: 2,
+        ..ROW
+    },
+    Workload {
+        name: "steps",
+        title: "100 RUN steps",
+        about: "100 steps that write a file of some bytes each, nothing cached. That the last ten are as fast as the first ten shows in the \
+                curve over steps.",
+        dockerfile: writing_steps,
+        sizes: &[100],
+        state: State::Fresh,
+        most_runs: 1,
+        ..ROW
+    },
+    Workload {
+        name: "many-files",
+        title: "COPY of 50,000 files, 200 MB, exported",
+        about: "`COPY . /src` of 50,000 files of 4,000 bytes into an archive, nothing cached.",
+        files: Files::Many { count: 50_000, size: 4000 },
         dockerfile: copy_only,
         state: State::Fresh,
         export: Export::Archive,
-        most_runs: 3,
+        goals: &[Goal::Share(0.1), Goal::Memory(64)],
+        most_runs: 2,
         ..ROW
     },
     Workload {
@@ -143,7 +205,8 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         dockerfile: sleeping_stages,
         sizes: &[6],
         state: State::Fresh,
-        most_runs: 3,
+        goals: &[Goal::Seconds(2.06)],
+        most_runs: 2,
         ..ROW
     },
     Workload {
@@ -154,7 +217,44 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         dockerfile: copy_only,
         state: State::Fresh,
         export: Export::Archive,
-        goals: &[Goal::Memory(64)],
+        goals: &[Goal::Share(0.15), Goal::Memory(64)],
+        most_runs: 1,
+        ..ROW
+    },
+    Workload {
+        name: "big-zstd",
+        title: "the same with zstd",
+        about: "The same with layers in zstd, level 3. Debian's Docker cannot write them.",
+        files: Files::Half(1024),
+        dockerfile: copy_only,
+        state: State::Fresh,
+        export: Export::Zstd,
+        goals: &[Goal::Share(0.2), Goal::Memory(64)],
+        most_runs: 1,
+        ..ROW
+    },
+    Workload {
+        name: "run-files",
+        title: "RUN that writes 2,000 files and deletes two trees, exported",
+        about: "One RUN on a base of Debian: 2,000 files of 40 kB, `/usr/share/doc` and `/usr/share/locale` deleted, into an archive, \
+                nothing cached.",
+        base: Base::Debian,
+        dockerfile: writing_run,
+        sizes: &[1],
+        state: State::Fresh,
+        export: Export::Archive,
+        goals: &[Goal::Share(0.6)],
+        most_runs: 2,
+        ..ROW
+    },
+    Workload {
+        name: "pull",
+        title: "pull of a large base into an empty store, and a RUN",
+        about: "Debian with a compiler and Python from a registry on this machine, gzip, and `RUN true` on it; the store is empty.",
+        base: Base::Large,
+        sizes: &[1],
+        state: State::Bare,
+        goals: &[Goal::Share(0.5), Goal::Memory(64)],
         most_runs: 1,
         ..ROW
     },
@@ -171,7 +271,57 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         most_runs: 1,
         ..ROW
     },
+    Workload {
+        name: "curve-files",
+        title: "COPY of so many files of 1,000 bytes, exported",
+        about: "Nothing cached.",
+        files: Files::Of(|count| Files::Many { count, size: 1000 }),
+        dockerfile: copy_only,
+        sizes: &[10_000, 20_000, 30_000, 40_000],
+        export: Export::Archive,
+        ..CURVE
+    },
+    Workload {
+        name: "curve-bytes",
+        title: "COPY of a file of so many MiB, half of it random, exported",
+        about: "Nothing cached.",
+        curve: Some("MiB"),
+        files: Files::Of(|mib| Files::Half(mib.into())),
+        dockerfile: copy_only,
+        sizes: &[128, 256, 384, 512],
+        export: Export::Archive,
+        ..CURVE
+    },
+    Workload {
+        name: "curve-layers",
+        title: "so many COPY instructions, exported",
+        about: "Each copies one small file into a layer of its own; nothing cached.",
+        curve: Some("layers"),
+        files: Files::Many { count: 1, size: 1000 },
+        dockerfile: many_copies,
+        sizes: &[25, 50, 75, 100],
+        export: Export::Archive,
+        ..CURVE
+    },
+    Workload {
+        name: "curve-steps",
+        title: "so many RUN steps",
+        about: "Each writes a file of some bytes; nothing cached.",
+        curve: Some("steps"),
+        dockerfile: writing_steps,
+        sizes: &[25, 50, 75, 100],
+        ..CURVE
+    },
 ];
+
+const CURVE: Workload = Workload {
+    curve: Some("files"),
+    state: State::Fresh,
+    peers: false,
+    goals: &[Goal::Straight(0.1), Goal::Memory(64)],
+    most_runs: 3,
+    ..ROW
+};
 
 /// The workloads of these names, or all.
 ///
@@ -199,6 +349,22 @@ fn copy_only(base: &str, _: u32) -> String {
 fn copy_then_run(base: &str, steps: u32) -> String {
     let steps: String = (1..steps).map(|n| format!("RUN echo {n} > /step{n}\n")).collect();
     format!("FROM {base}\nCOPY . /src\n{steps}")
+}
+
+fn many_copies(base: &str, copies: u32) -> String {
+    let steps: String = (1..=copies).map(|n| format!("COPY dir0000/file000000.txt /copy{n}\n")).collect();
+    format!("FROM {base}\n{steps}")
+}
+
+fn writing_steps(base: &str, steps: u32) -> String {
+    let steps: String = (1..=steps).map(|n| format!("RUN echo {n} > /step{n}\n")).collect();
+    format!("FROM {base}\n{steps}")
+}
+
+fn writing_run(base: &str, _: u32) -> String {
+    // Text out of the shell itself, so that the step's time is mostly that of its files.
+    let script = "i=0; text=$(seq 1 8000 | head -c 40000); while [ $i -lt 2000 ]; do echo \"$i $text\" > /data/$i; i=$((i+1)); done";
+    format!("FROM {base}\nRUN mkdir /data; {script}; rm -rf /usr/share/doc /usr/share/locale\n")
 }
 
 fn sleeping_stages(base: &str, stages: u32) -> String {

@@ -7,6 +7,7 @@ use super::{Job, Tool, installed};
 use crate::failure::Failure;
 use crate::meter;
 use crate::place::Place;
+use crate::workload::Base;
 
 const BUILDAH: &str = "/usr/bin/buildah";
 
@@ -32,13 +33,13 @@ impl Buildah {
         let mut found = Self { storage, runroot, isolation: ISOLATIONS[0], about: String::new() };
         let log = place.join("buildah.log");
         let mut pull = found.command("pull");
-        pull.args(["--quiet", "--tls-verify=false", place.base()]);
+        pull.args(["--quiet", "--tls-verify=false", &place.base(Base::Busybox)]);
         meter::run(vec![pull], None, &log)?;
 
         let context = place.join("contexts/probe");
         fs_err::create_dir_all(&context)?;
-        fs_err::write(context.join("Dockerfile"), format!("FROM {}\nRUN true\n", place.base()))?;
-        let probe = Job { context, name: "probe".to_owned(), fresh: true, archive: None };
+        fs_err::write(context.join("Dockerfile"), format!("FROM {}\nRUN true\n", place.base(Base::Busybox)))?;
+        let probe = Job { context, name: "probe".to_owned(), fresh: true, archive: None, zstd: false };
         let mut worked = Ok(());
         for isolation in ISOLATIONS {
             found.isolation = isolation;
@@ -80,6 +81,9 @@ impl Tool for Buildah {
         let mut commands = vec![build];
         if let Some(archive) = &job.archive {
             let mut push = self.command("push");
+            if job.zstd {
+                push.arg("--compression-format=zstd");
+            }
             push.arg("--quiet").arg(&job.name).arg(format!("oci-archive:{}", archive.display()));
             commands.push(push);
         }
@@ -90,6 +94,12 @@ impl Tool for Buildah {
         let mut prune = self.command("rmi");
         prune.args(["--prune", "--force"]);
         vec![prune]
+    }
+
+    fn empty(&self) -> Vec<Command> {
+        let mut all = self.command("rmi");
+        all.args(["--all", "--force"]);
+        vec![all]
     }
 }
 

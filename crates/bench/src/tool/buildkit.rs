@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::meter;
 use crate::place::Place;
 use crate::server::Server;
+use crate::workload::Base;
 
 /// The client of the same package as the daemon; another one in the path may not speak to it.
 const DOCKER: &str = "/usr/bin/docker";
@@ -57,7 +58,7 @@ impl BuildKit {
             found.daemon.wait_for(|_| meter::printed(&mut version.borrow_mut()).ok())?
         };
         let mut pull = found.docker("pull");
-        pull.arg(place.base());
+        pull.arg(place.base(Base::Busybox));
         meter::run(vec![pull], None, &place.join("docker.log"))?;
         let mut driver = found.docker("info");
         driver.args(["--format", "{{.Driver}}"]);
@@ -106,6 +107,16 @@ impl Tool for BuildKit {
         let mut cache = self.docker("builder");
         cache.args(["prune", "--all", "--force"]);
         vec![images, cache]
+    }
+
+    fn empty(&self) -> Vec<Command> {
+        let mut images = self.docker("image");
+        images.args(["prune", "--all", "--force"]);
+        self.sweep().into_iter().chain([images]).collect()
+    }
+
+    fn has_zstd(&self) -> bool {
+        false
     }
 
     fn daemon(&self) -> Option<u32> {

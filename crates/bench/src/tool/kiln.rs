@@ -44,7 +44,8 @@ impl Tool for Kiln {
             command.arg("--no-cache");
         }
         if let Some(archive) = &job.archive {
-            command.arg("--output").arg(format!("type=oci,dest={}", archive.display()));
+            let zstd = if job.zstd { ",compression=zstd" } else { "" };
+            command.arg("--output").arg(format!("type=oci,dest={}{zstd}", archive.display()));
         }
         command.arg(&job.context);
         vec![command]
@@ -52,5 +53,11 @@ impl Tool for Kiln {
 
     fn sweep(&self) -> Vec<Command> {
         vec![self.command("prune")]
+    }
+
+    fn empty(&self) -> Vec<Command> {
+        let mut remove = Command::new("rm");
+        remove.arg("-rf").arg(&self.store);
+        vec![remove]
     }
 }
