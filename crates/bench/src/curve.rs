@@ -1,6 +1,6 @@
 //! A row's times over its sizes, and the straight line through them.
 
-use crate::report::median;
+use crate::figure::median;
 use crate::round::Outcome;
 
 /// kiln's medians for each size, and the line of least squares.

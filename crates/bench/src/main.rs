@@ -25,6 +25,7 @@ mod binary;
 mod curve;
 mod disk;
 mod failure;
+mod figure;
 mod files;
 mod machine;
 mod meter;

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use crate::curve::Curve;
-use crate::report::{Session, figure, seconds};
+use crate::figure::{figure, seconds};
+use crate::report::Session;
 use crate::round::Outcome;
 use crate::tool::Candidate;
 
