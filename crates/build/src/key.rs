@@ -5,6 +5,8 @@
 //! what it reads. Times and the host's owners stay out. The parts themselves are kept with the step's record, so that a miss
 //! can be explained.
 
+use std::borrow::Cow;
+
 use kiln_oci::digest::{Digest, Hasher};
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +24,7 @@ pub(crate) struct KeyParts(pub Vec<Part>);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Part {
     /// What it is: `command`, `env`, `rootfs`, `file`.
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     /// Which of its kind: a variable's name, a path. Empty if there is only one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
@@ -32,8 +34,8 @@ pub(crate) struct Part {
 
 impl KeyParts {
     /// Adds a part.
-    pub(crate) fn add(&mut self, kind: &str, name: impl Into<String>, value: impl Into<String>) {
-        self.0.push(Part { kind: kind.to_owned(), name: name.into(), value: value.into() });
+    pub(crate) fn add(&mut self, kind: &'static str, name: impl Into<String>, value: impl Into<String>) {
+        self.0.push(Part { kind: kind.into(), name: name.into(), value: value.into() });
     }
 
     /// The key.
@@ -43,7 +45,7 @@ impl KeyParts {
 
     /// Identity of what the step does, whatever the files are that it reads.
     pub(crate) fn instruction(&self) -> Digest {
-        Self::digest(self.0.iter().filter(|part| !READ.contains(&part.kind.as_str())))
+        Self::digest(self.0.iter().filter(|part| !READ.contains(&part.kind.as_ref())))
     }
 
     fn digest<'a>(parts: impl Iterator<Item = &'a Part>) -> Digest {
@@ -78,7 +80,7 @@ mod tests {
 
     #[test]
     fn parts_do_not_run_into_each_other() {
-        let key = |parts: &[(&str, &str, &str)]| {
+        let key = |parts: &[(&'static str, &str, &str)]| {
             let mut all = KeyParts::default();
             parts.iter().for_each(|(k, n, v)| all.add(k, *n, *v));
             all.key()

@@ -341,7 +341,11 @@ fn download(
 /// Says for each entry where its bytes are.
 fn pack_entries(planned: Vec<Planned>, reading: &Reading) -> Result<Vec<PackEntry>, BuildErrorKind> {
     let context_root = match &reading.from {
-        Some(From::Context(context)) => Some(Arc::new(Root::open(context.root())?)),
+        Some(From::Context(context)) => {
+            let known = context.clone();
+            let root = Root::open(context.root())?;
+            Some(Arc::new(root.knowing(move |path, stat| known.known_digest(path, stat))))
+        }
         _ => None,
     };
     let missing = |entry: &kiln_layer::index::Entry| BuildErrorKind::Copy {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kiln_oci::digest::{DiffId, Hasher};
+use rustix::fs::Stat;
 
 use crate::handle::{ContentError, Contents, LayerHandle};
 use crate::index::{Entry, Index, Kind};
@@ -152,8 +153,8 @@ fn write_tar<W: Write>(
     let mut marks = Marks { opaque };
     for item in entries {
         marks.before(&item.entry.path, &mut packer)?;
-        let mut reader = sources.open(item)?;
-        let offset = packer.add(&item.entry, &mut reader)?;
+        let opened = sources.open(item)?;
+        let offset = packer.add(&item.entry, opened)?;
         written(&item.entry, offset);
     }
     marks.rest(&mut packer)?;
@@ -222,7 +223,7 @@ pub fn write_tree(
         if unpacker.may_clone() && sources.clone_file(item, &member, &mut unpacker)? {
             continue;
         }
-        let mut reader = Checked::new(sources.open(item)?);
+        let mut reader = Checked::new(sources.open(item)?.reader);
         match unpacker.place(&member, &mut reader) {
             // The file became shorter.
             Err(UnpackError::Place { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof => {
@@ -280,23 +281,29 @@ impl<'a> Sources<'a> {
         Ok(Self { layers })
     }
 
-    fn open<'s>(&'s mut self, item: &'s PackEntry) -> Result<Box<dyn Read + 's>, PackError> {
+    fn open<'s>(&'s mut self, item: &'s PackEntry) -> Result<Opened<'s>, PackError> {
         let path = || item.entry.path.display();
+        let missing = || PackError::Missing { path: path() };
         if is_empty(&item.entry) {
-            return Ok(Box::new(io::empty()));
+            return Ok(Opened { reader: Box::new(io::empty()), known: false });
         }
-        Ok(match &item.content {
-            Content::None => return Err(PackError::Missing { path: path() }),
+        let reader: Box<dyn Read> = match &item.content {
+            Content::None => return Err(missing()),
             Content::Bytes(bytes) => Box::new(bytes.as_ref()),
             Content::File { root, path: file } => {
-                let file = root.open_file(file).map_err(|source| PackError::Open { path: path(), source })?;
-                Box::new(Whole { file, ended: false })
+                let (file, known) =
+                    root.open_known(file).map_err(|source| PackError::Open { path: path(), source })?;
+                let Kind::File { digest, .. } = &item.entry.kind else { return Err(missing()) };
+                let seen = known.filter(|(known, _)| known == digest).map(|(_, stat)| stat);
+                let known = seen.is_some();
+                return Ok(Opened { reader: Box::new(Whole { file, ended: false, seen }), known });
             }
             Content::Layer { layer, path: file } => match self.layers.get_mut(&Arc::as_ptr(layer)) {
                 Some(contents) => contents.read(file)?,
-                None => return Err(PackError::Missing { path: path() }),
+                None => return Err(missing()),
             },
-        })
+        };
+        Ok(Opened { reader, known: false })
     }
 
     /// Makes the file as a reflink and checks the copy, which nobody else can change any more. `false`: not possible here.
@@ -327,19 +334,46 @@ impl<'a> Sources<'a> {
     }
 }
 
+/// A file's bytes.
+struct Opened<'s> {
+    reader: Box<dyn Read + 's>,
+    /// Whether they are what the entry says if they can be read to the end.
+    known: bool,
+}
+
 /// A regular file, whose end shows by a read that gives less than was asked for: one call for each small file.
 struct Whole {
     file: File,
     ended: bool,
+    /// Its state before the first read, if it must be the same after the last.
+    seen: Option<Stat>,
+}
+
+/// A file did not stay as it was while it was read.
+#[derive(Debug, thiserror::Error)]
+#[error("the file changed while it was read")]
+struct Altered;
+
+impl Whole {
+    fn check(&mut self) -> io::Result<()> {
+        let Some(before) = self.seen.take() else { return Ok(()) };
+        let after = rustix::fs::fstat(&self.file)?;
+        let state = |s: &Stat| (s.st_size, s.st_mtime, s.st_mtime_nsec, s.st_ctime, s.st_ctime_nsec);
+        if state(&before) == state(&after) { Ok(()) } else { Err(io::Error::other(Altered)) }
+    }
 }
 
 impl Read for Whole {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.ended {
+            self.check()?;
             return Ok(0);
         }
         let n = self.file.read(buffer)?;
         self.ended = n < buffer.len();
+        if n == 0 {
+            self.check()?;
+        }
         Ok(n)
     }
 }
@@ -386,13 +420,20 @@ impl<W: Write> Packer<W> {
     }
 
     /// Gives where a file's bytes start.
-    fn add(&mut self, entry: &Entry, content: &mut dyn Read) -> Result<Option<u64>, PackError> {
-        let mut checked = Checked::new(Box::new(content));
-        let changed = || PackError::Changed { path: entry.path.display() };
-        let offset = match self.writer.member(&Member::from(entry), &mut checked) {
-            Err(TarError::Size { .. }) => return Err(changed()),
-            other => other?,
+    fn add(&mut self, entry: &Entry, mut content: Opened<'_>) -> Result<Option<u64>, PackError> {
+        let changed = |error| match error {
+            TarError::Size { .. } => PackError::Changed { path: entry.path.display() },
+            TarError::Content { source, .. } if source.get_ref().is_some_and(|e| e.is::<Altered>()) => {
+                PackError::Changed { path: entry.path.display() }
+            }
+            other => other.into(),
         };
+        let member = Member::from(entry);
+        if content.known {
+            return self.writer.member(&member, &mut content.reader).map_err(changed);
+        }
+        let mut checked = Checked::new(content.reader);
+        let offset = self.writer.member(&member, &mut checked).map_err(changed)?;
         checked.verdict(entry)?;
         Ok(offset)
     }

@@ -2,13 +2,16 @@
 //! whatever a hostile archive or command left in the tree, nothing outside of it is reached.
 
 use std::ffi::CString;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
+
+use kiln_oci::digest::Digest;
 
 use crate::path::LayerPath;
 use crate::xattr;
@@ -20,6 +23,19 @@ const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags
 pub struct Root {
     fd: OwnedFd,
     path: PathBuf,
+    known: Known,
+}
+
+/// Says what a file's bytes hash to if it is still as described.
+type Look = Box<dyn Fn(&LayerPath, &Stat) -> Option<Digest> + Send + Sync>;
+
+#[derive(Default)]
+struct Known(Option<Look>);
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Known(..)" } else { "Known" })
+    }
 }
 
 impl Root {
@@ -31,7 +47,24 @@ impl Root {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
         let fd = rustix::fs::openat(CWD, path, flags, Mode::empty())
             .map_err(|errno| named("open", &path.to_string_lossy(), errno.into()))?;
-        Ok(Self { fd, path: path.to_owned() })
+        Ok(Self { fd, path: path.to_owned(), known: Known::default() })
+    }
+
+    /// The same root, which believes `known` for what a file hashes to: `known` sees the path and what `fstat` says now, and answers
+    /// only if the file was hashed in that state and a change since would show in it.
+    #[must_use]
+    pub fn knowing(
+        self,
+        known: impl Fn(&LayerPath, &Stat) -> Option<Digest> + Send + Sync + 'static,
+    ) -> Self {
+        Self { known: Known(Some(Box::new(known))), ..self }
+    }
+
+    /// Opens a file as [`Root::open_file`] does; with its digest and state, if they are known.
+    pub(crate) fn open_known(&self, path: &LayerPath) -> io::Result<(File, Option<(Digest, Stat)>)> {
+        let (file, stat) = self.try_open_file(path).map_err(|error| self.named("open", path, error))?;
+        let digest = self.known.0.as_ref().and_then(|known| known(path, &stat));
+        Ok((file, digest.map(|digest| (digest, stat))))
     }
 
     /// Where it was opened.
@@ -45,10 +78,11 @@ impl Root {
     /// With the path in the message; a symbolic link on the way or at the end, and anything that is no regular file, are
     /// errors too.
     pub fn open_file(&self, path: &LayerPath) -> io::Result<File> {
-        self.try_open_file(path).map_err(|error| self.named("open", path, error))
+        let opened = self.try_open_file(path).map_err(|error| self.named("open", path, error))?;
+        Ok(opened.0)
     }
 
-    fn try_open_file(&self, path: &LayerPath) -> io::Result<File> {
+    fn try_open_file(&self, path: &LayerPath) -> io::Result<(File, Stat)> {
         // A fifo that took the file's place must not block.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = match open_beneath(self.fd.as_fd(), path, flags) {
@@ -61,7 +95,7 @@ impl Root {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Ok(File::from(fd))
+        Ok((File::from(fd), stat))
     }
 
     /// Opens a file that belongs to the caller, who took the right to read it away: some distributions keep `/etc/shadow` with

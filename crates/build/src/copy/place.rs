@@ -47,6 +47,9 @@ pub(crate) struct Attributes {
     pub(crate) made: Mtime,
 }
 
+/// After so many of a source's items their room is given back.
+const SHRINK: usize = 4096;
+
 /// A layer in the making.
 pub(crate) struct Placement<'a> {
     below: Option<&'a dyn Files>,
@@ -185,7 +188,13 @@ impl<'a> Placement<'a> {
         }
         let has_parents = !source.parents.is_empty();
         self.planned.reserve_exact(source.items.len());
-        for mut item in source.items {
+        let mut items = source.items;
+        // From the end, so that their room can be given back as they go: it is the most that a large context takes.
+        items.reverse();
+        while let Some(mut item) = items.pop() {
+            if items.len().is_multiple_of(SHRINK) {
+                items.shrink_to_fit();
+            }
             let path = dest.join(item.below.as_bytes());
             let bytes = match item.node.kind {
                 NodeKind::File { .. } => Bytes::Source(std::mem::take(&mut item.real)),

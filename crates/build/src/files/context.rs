@@ -12,7 +12,7 @@ use kiln_dockerfile::ignore::Ignore;
 use kiln_layer::index::Mtime;
 use kiln_layer::path::LayerPath;
 use kiln_oci::digest::{Digest, Hasher};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags, openat, openat2, statx};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, StatxFlags, openat, openat2, statx};
 use rustix::io::Errno;
 
 use crate::error::{BuildErrorKind, IgnoredBy};
@@ -61,6 +61,11 @@ impl ContextFiles {
     /// The directory on the host.
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The digest of the file at `path`, if `stat` is what it was hashed under.
+    pub(crate) fn known_digest(&self, path: &LayerPath, stat: &Stat) -> Option<Digest> {
+        lock(&self.cache).digest(path, &Stamp::of_stat(stat))
     }
 
     fn host_path(&self, path: &LayerPath) -> PathBuf {

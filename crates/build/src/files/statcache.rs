@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_layer::path::LayerPath;
 use kiln_oci::digest::Digest;
-use rustix::fs::Statx;
+use rustix::fs::{Stat, Statx, major, minor};
 
 /// The clock of file systems ticks in steps of up to this many nanoseconds (a kernel tick at 100 Hz, doubled).
 const GRAIN: i128 = 20_000_000;
@@ -38,6 +38,18 @@ impl Stamp {
             size: stat.stx_size,
             mtime: nanos(&stat.stx_mtime),
             ctime: nanos(&stat.stx_ctime),
+        }
+    }
+
+    /// The same out of the older call.
+    pub(crate) fn of_stat(stat: &Stat) -> Self {
+        let nanos = |secs: i64, nanos: u64| i128::from(secs) * 1_000_000_000 + i128::from(nanos);
+        Self {
+            dev: u64::from(major(stat.st_dev)) << 32 | u64::from(minor(stat.st_dev)),
+            ino: stat.st_ino,
+            size: stat.st_size.cast_unsigned(),
+            mtime: nanos(stat.st_mtime, stat.st_mtime_nsec),
+            ctime: nanos(stat.st_ctime, stat.st_ctime_nsec),
         }
     }
 }

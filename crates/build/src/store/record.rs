@@ -9,8 +9,17 @@ use serde::de::DeserializeOwned;
 /// Writes `bytes` to `path` by way of a temporary in `tmp` and a rename. Idempotent, atomic; not synced: after a power loss
 /// the file may be empty, which [`read_json`] takes for absent.
 pub(crate) fn write_bytes(tmp: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_with(tmp, path, |out| out.write_all(bytes))
+}
+
+/// As [`write_bytes`]; `fill` writes what the file is to hold.
+fn write_with(
+    tmp: &Path,
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(tmp)?;
-    file.write_all(bytes)?;
+    fill(&mut file)?;
     let (_, temporary) = file.keep().map_err(|e| e.error)?;
     fs_err::rename(&temporary, path).inspect_err(|_| {
         let _ = fs_err::remove_file(&temporary);
@@ -19,7 +28,12 @@ pub(crate) fn write_bytes(tmp: &Path, path: &Path, bytes: &[u8]) -> io::Result<(
 
 /// Writes a record.
 pub(crate) fn write_json(tmp: &Path, path: &Path, value: &impl Serialize) -> io::Result<()> {
-    write_bytes(tmp, path, &serde_json::to_vec(value)?)
+    // A key of a hundred thousand files is written as it is made into text.
+    write_with(tmp, path, |out| {
+        let mut out = io::BufWriter::new(out);
+        serde_json::to_writer(&mut out, value)?;
+        out.flush()
+    })
 }
 
 /// Reads a record; `None` if there is none, or one that this kiln cannot understand: a record only ever saves work.
