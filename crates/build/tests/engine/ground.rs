@@ -15,6 +15,7 @@ use kiln_oci::compose::{ComposeOptions, compose};
 use kiln_oci::layout::EntryName;
 use kiln_sandbox::Rung;
 use kiln_testkit::image::Layout;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use tempfile::TempDir;
 
 use crate::shelf::Shelf;
@@ -100,7 +101,11 @@ impl Ground {
     pub(crate) fn symlink(&self, name: &str, target: &str) {
         let path = self.context(name);
         fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-        std::os::unix::fs::symlink(target, path).unwrap();
+        std::os::unix::fs::symlink(target, &path).unwrap();
+        // Like files: two contexts made in two seconds are the same.
+        let time = Timespec { tv_sec: MTIME.cast_signed(), tv_nsec: 0 };
+        let times = Timestamps { last_access: time, last_modification: time };
+        utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
     }
 
     pub(crate) fn chmod(&self, name: &str, mode: u32) {
