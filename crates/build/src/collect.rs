@@ -11,6 +11,7 @@ use walkdir::WalkDir;
 
 use crate::engine::Engine;
 use crate::error::{BuildError, BuildErrorKind};
+use crate::record::{BuildRecord, FORMAT};
 use crate::remove::remove_tree;
 
 /// Bytes on disk, by kind. Blocks are counted, each inode once, so the sum is what `du` says of the folder.
@@ -99,7 +100,8 @@ impl Engine {
     /// Takes away what nobody needs. Waits until no build is running.
     pub fn prune(&self, options: PruneOptions) -> Result<Pruned, BuildError> {
         let _alone = self.store.collection().map_err(|e| e.kind)?;
-        let keep = if options.all { Keep::default() } else { self.referred()? };
+        let mut keep = if options.all { Keep::default() } else { self.referred()? };
+        self.remembered(&mut keep)?;
         let named = self.named_blobs()?;
         let mut pruned = Pruned::default();
         let root = self.store.root();
@@ -110,8 +112,12 @@ impl Engine {
         let of_layer = |name: &str| keep.layers.contains(name.split('.').next().unwrap_or_default());
         sweep(&root.join("layer"), &mut pruned, of_layer)?;
         sweep(&root.join("tree"), &mut pruned, of_layer)?;
+        let logs = if options.all { HashSet::new() } else { keep.logs };
+        sweep(&root.join("log"), &mut pruned, |name| logs.contains(name))?;
+        // Builds are remembered even if nothing of them is left: they say that something was there.
+        sweep(&self.store.builds(), &mut pruned, |name| keep.builds.contains(name))?;
         if options.all {
-            for folder in ["step", "chain", "base", "context", "cache", "log"] {
+            for folder in ["step", "chain", "base", "context", "cache"] {
                 sweep(&root.join(folder), &mut pruned, |_| false)?;
             }
         }
@@ -127,6 +133,21 @@ impl Engine {
         Ok(pruned)
     }
 
+    /// Records of builds that can be read, and the logs that they name.
+    fn remembered(&self, keep: &mut Keep) -> Result<(), BuildErrorKind> {
+        for path in files(&self.store.builds())? {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let Ok(record) = serde_json::from_str::<BuildRecord>(&text_of(&path)?) else { continue };
+            if record.format != FORMAT {
+                continue;
+            }
+            let steps = record.places().filter_map(|place| record.step(place));
+            keep.logs.extend(steps.filter_map(|step| step.log.clone()));
+            keep.builds.insert(name.to_owned());
+        }
+        Ok(())
+    }
+
     /// What step records and remembered base images still lead to.
     fn referred(&self) -> Result<Keep, BuildErrorKind> {
         let mut keep = Keep::default();
@@ -134,7 +155,9 @@ impl Engine {
         for folder in ["step", "chain", "base"] {
             for path in files(&root.join(folder))? {
                 // Every digest that a record names counts, whatever it is of: that errs on the side of keeping.
-                keep.add_digests(&text_of(&path)?);
+                let text = text_of(&path)?;
+                keep.add_digests(&text);
+                keep.add_log(&text);
                 let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
                 keep.blobs.extend(format!("sha256:{stem}").parse::<Digest>().ok());
             }
@@ -170,9 +193,21 @@ struct Keep {
     /// Hex digits of layer ids.
     layers: HashSet<String>,
     blobs: HashSet<Digest>,
+    /// Names of files.
+    logs: HashSet<String>,
+    /// Names of files.
+    builds: HashSet<String>,
 }
 
 impl Keep {
+    fn add_log(&mut self, record: &str) {
+        #[derive(serde::Deserialize)]
+        struct Named {
+            log: Option<String>,
+        }
+        self.logs.extend(serde_json::from_str::<Named>(record).ok().and_then(|named| named.log));
+    }
+
     fn add_digests(&mut self, text: &str) {
         for digest in digests_in(text) {
             self.layers.insert(digest.hex());

@@ -1,8 +1,8 @@
 //! The engine: a store, a source of images, and builds.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kiln_dockerfile::ast::Dockerfile;
 use kiln_dockerfile::diagnostic::{Diagnostic, Severity};
@@ -20,17 +20,19 @@ use crate::ahead::Ahead;
 use crate::bases::Bases;
 use crate::contexts::Contexts;
 use crate::error::{At, BuildError, BuildErrorKind};
-use crate::event::{Sink, TaskId};
+use crate::event::Sink;
+use crate::history::{Explainer, History, HistoryError};
+use crate::key::KeyParts;
 use crate::layers::Rootfs;
 use crate::layers::pull::Puller;
 use crate::needs;
-use crate::record::{Asked, Uncached};
+use crate::record::{Asked, BuildId, BuildRecord, Ending, PlanTasks, Recording, Uncached};
 use crate::report::Reporter;
-use crate::request::{Context, Images, NamedContext, Network, Request};
+use crate::request::{Context, Images, Mode, NamedContext, Network, Request};
 use crate::schedule::{Permits, Slots};
 use crate::stage::Stage;
 use crate::store::{Lock, Store};
-use crate::work::{StageResult, Work};
+use crate::work::{Explain, StageResult, Work};
 
 /// Commands that may run at once for each thing that kiln itself may do at once.
 const COMMANDS: usize = 8;
@@ -109,23 +111,69 @@ impl Engine {
             return Err(BuildErrorKind::Dockerfile(parsed.diagnostics).into());
         }
         let lease = Arc::new(self.store.lease()?);
-        let puller = Puller { store: &self.store, reporter: &reporter };
+        let puller = Puller { frozen: request.mode == Mode::Foresee, ..Puller::new(&self.store, &reporter) };
         let bases = Bases::new(puller, self.images.clone(), request.pull);
         let contexts = Contexts::new(&self.store, request);
-        let built = request.platforms.iter().enumerate().map(|(number, platform)| {
-            let plan = plan(&parsed.dockerfile, request, platform, &bases)?;
-            let work = self.work(request, (&plan, number), (&reporter, &bases, &contexts))?;
-            if work.can_run {
-                bases.want_trees(needs::run_on(&plan).into_iter());
+        let explainer = self.explainer(request, &reporter).map(Mutex::new);
+        let explain = explainer.as_ref().map(|explainer| {
+            |record: &BuildRecord, place, parts: &KeyParts| {
+                let mut explainer = explainer.lock().unwrap_or_else(PoisonError::into_inner);
+                explainer.why(record, place, Some(parts))
             }
-            execute(&work, lease.clone())
+        });
+        let missing = AtomicUsize::new(0);
+        let built = request.platforms.iter().enumerate().filter_map(|(number, platform)| {
+            let built = plan(&parsed.dockerfile, request, platform, &bases).and_then(|plan| {
+                let mut work = self.work(request, (&plan, number), (&reporter, &bases, &contexts))?;
+                if work.can_run {
+                    bases.want_trees(needs::run_on(&plan).into_iter());
+                }
+                work.explainer = explain.as_ref().map(|explain| explain as &Explain<'_>);
+                execute(&work, lease.clone())
+            });
+            match built {
+                // What is missing for one platform does not say what is for the next.
+                Err(BuildError { kind: BuildErrorKind::NotCached { steps }, .. }) => {
+                    missing.fetch_add(steps, Ordering::Relaxed);
+                    None
+                }
+                built => Some(built),
+            }
         });
         let built: Result<Vec<Built>, BuildError> = built.collect();
+        let built = built.and_then(|built| match missing.into_inner() {
+            0 => Ok(built),
+            steps => Err(BuildErrorKind::NotCached { steps }.into()),
+        });
         // What was learnt about the contexts serves the next try, too.
         let saved = contexts.save();
         let built = built?;
         saved?;
         Ok(built)
+    }
+
+    fn explainer(&self, request: &Request, reporter: &Reporter<'_>) -> Option<Explainer<'_>> {
+        if !request.explain {
+            return None;
+        }
+        let failed = |error| reporter.notice(None, format!("steps cannot be explained: {error}"));
+        Explainer::new(self.history(), None).map_err(failed).ok()
+    }
+
+    /// Its past builds.
+    pub fn history(&self) -> History<'_> {
+        History::of(&self.store)
+    }
+
+    /// Keeps the record of a build that has ended. Atomic; of several processes each gets a number of its own. It is not synced: after
+    /// a power loss the record may be damaged.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn keep_record(&self, recording: &Recording, ending: Ending) -> Result<BuildId, HistoryError> {
+        // What is in `tmp` is a collection's to take.
+        let _lease = self.store.shared_lease()?;
+        self.history().end(recording, ending)
     }
 
     fn work<'a>(
@@ -151,6 +199,8 @@ impl Engine {
             contexts,
             plan,
             number,
+            unforeseen: AtomicUsize::new(0),
+            explainer: None,
             slots: Slots::new(plan.stages.len()),
             permits: Permits::new(request.jobs),
             ahead: Ahead::new(request.wanted, request.jobs),
@@ -179,10 +229,12 @@ fn execute(work: &Work<'_>, lease: Arc<Lock>) -> Result<Built, BuildError> {
         .collect();
     let announced: Vec<_> = stages.iter().map(Stage::announce).collect();
     reporter.record(|recording| {
-        let ids = |tasks: &[Option<TaskId>]| tasks.iter().map(|task| task.map(|t| t.0)).collect();
-        let tasks: Vec<_> = announced.iter().map(|(from, tasks)| (from.0, ids(tasks))).collect();
-        let uncached: Vec<_> = plan.stages.iter().map(|s| uncached(request, s.name.as_deref())).collect();
-        recording.plan(plan, &tasks, &uncached);
+        let tasks = announced.iter().zip(&plan.stages).map(|((from, steps), stage)| PlanTasks {
+            from: from.0,
+            steps: steps.iter().map(|task| task.map(|t| t.0)).collect(),
+            uncached: uncached(request, stage.name.as_deref()),
+        });
+        recording.plan(plan, &tasks.collect::<Vec<_>>());
     });
     let ran = compressing(work, || {
         work.slots.run_all(reporter, |i| {
@@ -196,6 +248,10 @@ fn execute(work: &Work<'_>, lease: Arc<Lock>) -> Result<Built, BuildError> {
         return Err(BuildError { at, kind: BuildErrorKind::NeedsNamespace });
     }
     ran?;
+    match work.unforeseen.load(Ordering::Relaxed) {
+        0 => {}
+        steps => return Err(BuildErrorKind::NotCached { steps }.into()),
+    }
     let result = work.slots.wait(plan.target)?;
     Ok(finish(&result, work, lease))
 }

@@ -75,6 +75,18 @@ pub enum BuildErrorKind {
     /// that it needs. Whoever called enters it and builds again: nothing was lost.
     #[error("a step needs a root filesystem to run in")]
     NeedsNamespace,
+    /// Steps are not in the store, and none was to be done ([`crate::request::Mode::Foresee`]).
+    #[error("{steps} {} not in the cache", if *.steps == 1 { "step is" } else { "steps are" })]
+    NotCached {
+        /// How many, those included that cannot be told before others have run.
+        steps: usize,
+    },
+    /// A step that is not in the store, or one that builds on such a step; it never leaves the stage that it is met in.
+    #[error("this cannot be foreseen")]
+    Unforeseen {
+        /// Whether it only builds on one.
+        depends: bool,
+    },
     /// A base image could not be had.
     #[error("cannot get base image {image}")]
     Base {

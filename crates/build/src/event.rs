@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::why::Why;
+
 /// Receives events, from several threads at once. It must not block for long.
 pub trait Sink: Sync {
     /// Takes one event.
@@ -73,6 +75,13 @@ pub enum Event {
         /// One sentence.
         message: String,
     },
+    /// It is not in the cache, and this is why.
+    Explained {
+        /// Which.
+        task: TaskId,
+        /// Why.
+        why: Why,
+    },
     /// It ended.
     Finished {
         /// Which.
@@ -130,6 +139,10 @@ pub enum TaskOutcome {
     Failed,
     /// It was stopped because something else failed.
     Cancelled,
+    /// It would have to run.
+    WouldRun,
+    /// It builds on steps that would have to run, so it cannot be told.
+    Depends,
 }
 
 fn lossy<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {

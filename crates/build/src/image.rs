@@ -66,7 +66,7 @@ impl Engine {
     pub fn complete(&self, built: &Built, sink: &dyn Sink, cancel: &AtomicBool) -> Result<(), BuildError> {
         let reporter = Reporter::new(sink, cancel);
         let _lease = self.store.lease()?;
-        built.rootfs.layers(&Puller { store: &self.store, reporter: &reporter })?;
+        built.rootfs.layers(&Puller::new(&self.store, &reporter))?;
         Ok(())
     }
 
@@ -87,7 +87,7 @@ impl Engine {
         let as_pulled = base.iter().map(|pulled| forms::as_pulled(pulled, form)).collect::<Option<Vec<_>>>();
         let (mut ready, layers) = match as_pulled {
             Some(blobs) => (blobs, above.to_vec()),
-            None => (Vec::new(), built.rootfs.layers(&Puller { store: &self.store, reporter })?),
+            None => (Vec::new(), built.rootfs.layers(&Puller::new(&self.store, reporter))?),
         };
         ready.extend(self.made(&layers, form, reporter)?);
         Ok(ready)
@@ -126,7 +126,7 @@ impl Engine {
     fn view(&self, built: &Built) -> Result<View, BuildErrorKind> {
         let never = AtomicBool::new(false);
         let reporter = Reporter::new(&|_| {}, &never);
-        built.rootfs.view(&Puller { store: &self.store, reporter: &reporter })
+        built.rootfs.view(&Puller::new(&self.store, &reporter))
     }
 
     /// Writes the built root filesystem into the empty directory `dest` (`--output type=local`). As with buildx, everything

@@ -13,8 +13,11 @@ use serde::{Deserialize, Serialize};
 /// Changes whenever the same parts would make another layer.
 const VERSION: &str = "kiln step 2";
 
+/// The kind of the part that is the content of the root filesystem below.
+const ROOTFS: &str = "rootfs";
+
 /// The kinds of parts that are the content of something that is read.
-const READ: [&str; 6] = ["rootfs", "file", "parent", "archive", "download", "bound"];
+const READ: [&str; 6] = [ROOTFS, "file", "parent", "archive", "download", "bound"];
 
 /// The parts of a key, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +39,16 @@ impl KeyParts {
     /// Adds a part.
     pub(crate) fn add(&mut self, kind: &'static str, name: impl Into<String>, value: impl Into<String>) {
         self.0.push(Part { kind: kind.into(), name: name.into(), value: value.into() });
+    }
+
+    /// Whether the root filesystem below is part of it.
+    pub(crate) fn has_rootfs(&self) -> bool {
+        self.0.iter().any(|part| part.kind == ROOTFS)
+    }
+
+    /// All parts but that of the root filesystem below.
+    pub(crate) fn without_rootfs(&self) -> Self {
+        Self(self.0.iter().filter(|part| part.kind != ROOTFS).cloned().collect())
     }
 
     /// The key.

@@ -11,6 +11,8 @@
 //!   [`request::LayerForm`], ready for [`kiln_oci::compose`].
 //! - [`event::Event`] is all that a screen, a log or a machine can be told; [`error::BuildErrorKind`] all that can go wrong, with
 //!   fields, and [`error::At`] where in the Dockerfile.
+//! - [`record::BuildRecord`] is what is kept of a build, [`history::History`] tells of past ones, and [`why::Why`] is why a step was
+//!   not taken from the cache.
 //! - [`store::Store`] is folders, locks and small records; [`collect`] measures and empties it.
 //!
 //! # How a step is done
@@ -98,4 +100,5 @@ mod schedule;
 mod stage;
 pub mod store;
 mod users;
+pub mod why;
 mod work;

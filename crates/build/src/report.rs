@@ -9,6 +9,7 @@ use kiln_oci::digest::Digest;
 use crate::error::{BuildError, BuildErrorKind};
 use crate::event::{Event, Sink, Stream, TaskId, TaskKind, TaskOutcome};
 use crate::record::{Recording, StepOutcome};
+use crate::why::Why;
 
 /// For work that the sink is not told of; no announced task has this number.
 pub(crate) const NOBODY: TaskId = TaskId(0);
@@ -69,6 +70,10 @@ impl<'a> Reporter<'a> {
             return;
         }
         self.sink.event(Event::Progress { task, item: item.to_owned(), current, total });
+    }
+
+    pub(crate) fn explained(&self, task: TaskId, why: Why) {
+        self.sink.event(Event::Explained { task, why });
     }
 
     pub(crate) fn notice(&self, task: Option<TaskId>, message: String) {
@@ -170,6 +175,8 @@ pub(crate) fn short(digest: &Digest) -> String {
 pub(crate) fn failure_outcome(error: &BuildErrorKind) -> TaskOutcome {
     match error {
         BuildErrorKind::Cancelled | BuildErrorKind::Interrupted => TaskOutcome::Cancelled,
+        BuildErrorKind::Unforeseen { depends: false } => TaskOutcome::WouldRun,
+        BuildErrorKind::Unforeseen { depends: true } => TaskOutcome::Depends,
         _ => TaskOutcome::Failed,
     }
 }
@@ -181,6 +188,8 @@ fn step_outcome(outcome: &TaskOutcome) -> StepOutcome {
         TaskOutcome::Same => StepOutcome::Same,
         TaskOutcome::Failed => StepOutcome::Failed,
         TaskOutcome::Cancelled => StepOutcome::Cancelled,
+        TaskOutcome::WouldRun => StepOutcome::WouldRun,
+        TaskOutcome::Depends => StepOutcome::Depends,
     }
 }
 

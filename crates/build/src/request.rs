@@ -51,6 +51,10 @@ pub struct Request {
     pub fetcher: Option<Arc<dyn Fetcher>>,
     /// Forms of the target's layers that will be asked for; lets the engine compress while later steps run.
     pub wanted: Option<LayerForm>,
+    /// What to do about steps that are not in the store.
+    pub mode: Mode,
+    /// Tell of each step that is not taken from the cache why ([`crate::event::Event::Explained`]); it needs a recording.
+    pub explain: bool,
     /// Gathers a record of the build, for [`crate::engine::Engine::keep_record`].
     pub recording: Option<Arc<Recording>>,
 }
@@ -79,9 +83,22 @@ impl Request {
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
             fetcher: None,
             wanted: None,
+            mode: Mode::Build,
+            explain: false,
             recording: None,
         }
     }
+}
+
+/// What a build does about steps that are not in the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It does them.
+    #[default]
+    Build,
+    /// It only finds out which they are, and fails with [`crate::error::BuildErrorKind::NotCached`] if there are any: nothing is run, made
+    /// or pulled. If there are none, the build is done.
+    Foresee,
 }
 
 /// The main context.

@@ -1,6 +1,7 @@
 //! One stage from its FROM to its last instruction.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use kiln_layer::pack::{Content, PackEntry};
 use kiln_layer::tree::Root;
@@ -18,7 +19,7 @@ use crate::key::{self, KeyParts};
 use crate::layers::{Layer, Rootfs, forms};
 use crate::needs;
 use crate::report::failure_outcome;
-use crate::request::{Compression, LayerForm};
+use crate::request::{Compression, LayerForm, Mode};
 use crate::schedule::Permits;
 use crate::users;
 use crate::work::{Made, StageResult, Turn, Work};
@@ -35,13 +36,22 @@ pub(crate) struct Stage<'a> {
 impl Stage<'_> {
     /// Does it all.
     pub(crate) fn run(&self, from: TaskId, tasks: &[Option<TaskId>]) -> Result<StageResult, BuildError> {
-        let mut result = self.start(from).map_err(|kind| self.at_from(kind))?;
+        let mut result = match self.start(from) {
+            Err(BuildErrorKind::Unforeseen { .. }) => self.unforeseen(),
+            started => started.map_err(|kind| self.at_from(kind))?,
+        };
         for (i, step) in self.plan.steps.iter().enumerate() {
             let created = match (&step.op, tasks[i]) {
                 (Some(op), Some(task)) => {
-                    let made =
-                        self.step(op, task, i, &result.rootfs).map_err(|kind| self.at_step(kind, i))?;
-                    if self.is_exported() {
+                    let made = match self.step(op, task, i, &result) {
+                        Err(BuildErrorKind::Unforeseen { .. }) => {
+                            self.work.unforeseen.fetch_add(1, Ordering::Relaxed);
+                            result.foreseen = false;
+                            continue;
+                        }
+                        made => made.map_err(|kind| self.at_step(kind, i))?,
+                    };
+                    if self.is_exported() && self.work.request.mode == Mode::Build {
                         self.work.ahead.offer(&made.layer);
                     }
                     result.rootfs.push(made.layer);
@@ -63,10 +73,16 @@ impl Stage<'_> {
         Ok(result)
     }
 
+    /// A stage whose base is not in the store.
+    fn unforeseen(&self) -> StageResult {
+        self.work.unforeseen.fetch_add(1, Ordering::Relaxed);
+        StageResult { rootfs: Rootfs::empty(), history: Vec::new(), created: None, foreseen: false }
+    }
+
     /// FROM.
     fn start(&self, task: TaskId) -> Result<StageResult, BuildErrorKind> {
         let history = self.plan.config.history.clone();
-        let empty = |rootfs: Rootfs| StageResult { rootfs, history, created: None };
+        let empty = |rootfs: Rootfs| StageResult { rootfs, history, created: None, foreseen: true };
         // A stage that starts from another says so by waiting for it, not by a task of its own.
         if let StageBase::Stage(i) = &self.plan.base {
             let parent = self.work.slots.wait(*i)?;
@@ -76,6 +92,7 @@ impl Stage<'_> {
                 rootfs: parent.rootfs.clone(),
                 history: parent.history.clone(),
                 created: parent.created.clone(),
+                foreseen: parent.foreseen,
             });
         }
         self.timed((task, &self.work.permits), || match &self.plan.base {
@@ -129,10 +146,12 @@ impl Stage<'_> {
         done.map(|(value, _)| value)
     }
 
-    fn step(&self, op: &Op, task: TaskId, i: usize, rootfs: &Rootfs) -> Result<Made, BuildErrorKind> {
+    fn step(&self, op: &Op, task: TaskId, i: usize, so_far: &StageResult) -> Result<Made, BuildErrorKind> {
+        let rootfs = &so_far.rootfs;
         self.await_inputs(op)?;
         let after = self.plan.steps[i + 1..].iter().filter(|s| s.op.is_some()).count();
-        let turn = Turn { task, step: &self.plan.steps[i], cached: self.cached, after };
+        let step = &self.plan.steps[i];
+        let turn = Turn { task, step, cached: self.cached, foreseen: so_far.foreseen, after };
         let permits = if matches!(op, Op::Run(_)) { &self.work.runs } else { &self.work.permits };
         self.timed((task, permits), || {
             let made = match op {
@@ -279,7 +298,8 @@ impl Stage<'_> {
             seen: std::collections::BTreeMap::new(),
         };
         let after = self.plan.steps.iter().filter(|s| s.op.is_some()).count();
-        self.copy(&op, &Turn { task, step: &step, cached: self.cached, after }, &Rootfs::empty())
+        let turn = Turn { task, step: &step, cached: self.cached, foreseen: true, after };
+        self.copy(&op, &turn, &Rootfs::empty())
     }
 
     /// The stage's name and the number of a step in it, as on the screen.

@@ -1,7 +1,7 @@
 //! What the steps of one build share.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kiln_oci::config::History;
@@ -16,13 +16,20 @@ use crate::copy::From;
 use crate::error::BuildErrorKind;
 use crate::event::{TaskId, TaskOutcome};
 use crate::files::rootfs::RootfsFiles;
+use crate::history::HistoryError;
 use crate::key::{self, KeyParts};
 use crate::layers::pull::Puller;
 use crate::layers::{Layer, Rootfs, forms};
+use crate::record::{BuildRecord, Place};
 use crate::report::Reporter;
-use crate::request::Request;
+use crate::request::{Mode, Request};
 use crate::schedule::{Permits, Slots};
 use crate::store::{Store, read_json, write_json};
+use crate::why::Why;
+
+/// Says why a step of the build with this record is not taken from the cache.
+pub(crate) type Explain<'a> =
+    dyn Fn(&BuildRecord, Place, &KeyParts) -> Result<Option<Why>, HistoryError> + Sync + 'a;
 
 /// One build of one platform.
 pub(crate) struct Work<'a> {
@@ -34,6 +41,10 @@ pub(crate) struct Work<'a> {
     pub(crate) plan: &'a Plan,
     /// Which of the build's plans it is, from 0.
     pub(crate) number: usize,
+    /// Steps that are not in the store where none is to be done.
+    pub(crate) unforeseen: AtomicUsize,
+    /// Says why steps are not taken from the cache.
+    pub(crate) explainer: Option<&'a Explain<'a>>,
     pub(crate) slots: Slots<StageResult>,
     pub(crate) permits: Permits,
     /// Layers of the target that may be compressed already.
@@ -55,6 +66,8 @@ pub(crate) struct StageResult {
     pub(crate) history: Vec<History>,
     /// When its last layer was made, if any step has made one.
     pub(crate) created: Option<String>,
+    /// Whether all of its steps are in the store; if not, its root filesystem is not to be looked at.
+    pub(crate) foreseen: bool,
 }
 
 /// A step that is about to be done.
@@ -63,6 +76,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) step: &'a Step,
     /// Whether the cache may be used for it.
     pub(crate) cached: bool,
+    /// Whether the root filesystem below is known.
+    pub(crate) foreseen: bool,
     /// How many steps with a layer come after it in its stage.
     pub(crate) after: usize,
 }
@@ -117,9 +132,13 @@ impl Work<'_> {
         turn: &Turn<'_>,
         make: impl FnOnce(&str) -> Result<Layer, BuildErrorKind>,
     ) -> Result<Made, BuildErrorKind> {
+        if !turn.foreseen && parts.has_rootfs() {
+            self.reporter.record(|recording| recording.would_run(turn.task.0, parts.without_rootfs()));
+            return Err(BuildErrorKind::Unforeseen { depends: true });
+        }
         let key = parts.key();
         self.reporter.record(|recording| recording.keyed(turn.task.0, key));
-        let made = self.find_or_make((&key, parts), below, turn.cached, make)?;
+        let made = self.find_or_make((&key, parts), below, turn, make)?;
         self.reporter.record(|recording| {
             recording.made(turn.task.0, made.layer.record(), made.log.clone());
         });
@@ -130,17 +149,24 @@ impl Work<'_> {
         &self,
         (key, parts): (&Digest, &KeyParts),
         below: &Digest,
-        cached: bool,
+        turn: &Turn<'_>,
         make: impl FnOnce(&str) -> Result<Layer, BuildErrorKind>,
     ) -> Result<Made, BuildErrorKind> {
+        let cached = turn.cached;
         if cached && let Some(made) = self.known(key)? {
             return Ok(made);
+        }
+        if self.request.mode == Mode::Foresee {
+            self.reporter.record(|recording| recording.would_run(turn.task.0, parts.clone()));
+            self.explain(turn.task, parts);
+            return Err(BuildErrorKind::Unforeseen { depends: false });
         }
         let _turn = self.store.lock_while(&format!("step-{}", key.hex()), || self.reporter.check())?;
         if cached && let Some(made) = self.known(key)? {
             return Ok(made);
         }
         self.reporter.check()?;
+        self.explain(turn.task, parts);
         let tmp = self.store.tmp();
         // Before the step: of one that fails it is asked all the more what it was made of.
         write_json(&tmp, &self.store.parts_path(key), parts)?;
@@ -157,6 +183,19 @@ impl Work<'_> {
         };
         write_json(&tmp, &self.store.step_path(key), &record)?;
         Ok(made)
+    }
+
+    /// Says why the step of `task` is not taken from the cache, if that is wanted.
+    fn explain(&self, task: TaskId, parts: &KeyParts) {
+        let Some(explainer) = self.explainer else { return };
+        self.reporter.record(|recording| {
+            let Some(place) = recording.place(task.0) else { return };
+            match explainer(&recording.record(), place, parts) {
+                Ok(Some(why)) => self.reporter.explained(task, why),
+                Ok(None) => {}
+                Err(error) => self.reporter.notice(Some(task), format!("it cannot be told why: {error}")),
+            }
+        });
     }
 
     fn known(&self, key: &Digest) -> Result<Option<Made>, BuildErrorKind> {
@@ -208,6 +247,9 @@ impl Work<'_> {
             Origin::Context | Origin::Named(_) => None,
             Origin::Stage(i) => {
                 let result = self.slots.wait(*i)?;
+                if !result.foreseen {
+                    return Err(BuildErrorKind::Unforeseen { depends: true });
+                }
                 Some((result.rootfs.clone(), format!("stage {}", self.stage_name(*i))))
             }
             Origin::Image(key) => {

@@ -1,42 +1,20 @@
 //! The folder of records: one JSON file a build, called by its number.
 
-use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use crate::engine::Engine;
-use crate::error::BuildError;
-use crate::record::{BuildRecord, Ending, FORMAT, Recording};
-use crate::store::Store;
+use kiln_oci::digest::Digest;
+
+use crate::error::BuildErrorKind;
+use crate::key::KeyParts;
+use crate::record::{BuildId, BuildRecord, Ending, FORMAT, Recording};
+use crate::store::{Store, read_json, write_json};
 
 /// How many builds are remembered.
 const KEPT: usize = 50;
 
-/// The number of a build in its store; it counts up and is shown as `b12`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BuildId(pub u64);
-
-impl fmt::Display for BuildId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "b{}", self.0)
-    }
-}
-
-impl FromStr for BuildId {
-    type Err = std::num::ParseIntError;
-
-    /// Reads `b12`, or `12` alone.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.strip_prefix('b').unwrap_or(text).parse().map(Self)
-    }
-}
-
-impl serde::Serialize for BuildId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
+/// Bytes of a file of parts above which one such file is looked at, not several.
+const MANY_PARTS: u64 = 256 << 10;
 
 /// A past build.
 #[derive(Clone, Debug)]
@@ -82,6 +60,29 @@ pub enum HistoryError {
         path: PathBuf,
         /// Its form.
         form: u32,
+    },
+    /// The build has no such step.
+    #[error("the build has no step {step:?}; it has {known}")]
+    UnknownStep {
+        /// As given.
+        step: String,
+        /// What it has.
+        known: String,
+    },
+    /// What a record names is not in the store any more.
+    #[error("layer {layer} is not in the store any more")]
+    LayerGone {
+        /// Which.
+        layer: Digest,
+    },
+    /// A layer cannot be looked at.
+    #[error("layer {layer}")]
+    Layer {
+        /// Which.
+        layer: Digest,
+        /// Why.
+        #[source]
+        source: Box<BuildErrorKind>,
     },
     /// Input or output failed; the message names the path.
     #[error(transparent)]
@@ -158,6 +159,33 @@ impl<'a> History<'a> {
         Some(self.store.log_path(name)).filter(|path| path.is_file())
     }
 
+    /// What the key of a step is made of, if that is still there.
+    pub(crate) fn parts(&self, key: &Digest) -> Result<Option<KeyParts>, HistoryError> {
+        Ok(read_json(&self.store.parts_path(key))?)
+    }
+
+    /// Whether those parts are more than a glance at.
+    pub(crate) fn has_many_parts(&self, key: &Digest) -> bool {
+        fs_err::metadata(self.store.parts_path(key)).is_ok_and(|meta| meta.len() > MANY_PARTS)
+    }
+
+    /// The store.
+    pub(crate) fn store(&self) -> &'a Store {
+        self.store
+    }
+
+    /// Keeps the record of a build that has ended. Atomic; of several processes each gets a number of its own. It is not synced: after
+    /// a power loss the record may be damaged. The caller holds a lease.
+    pub(crate) fn end(&self, recording: &Recording, ending: Ending) -> Result<BuildId, HistoryError> {
+        let record = recording.ended(ending);
+        for (place, parts) in recording.parts() {
+            if let Some(key) = record.step(place).and_then(|step| step.key) {
+                write_json(&self.store.tmp(), &self.store.parts_path(&key), &parts)?;
+            }
+        }
+        self.keep(&record)
+    }
+
     fn path(&self, id: BuildId) -> PathBuf {
         self.store.builds().join(format!("{}.json", id.0))
     }
@@ -201,31 +229,5 @@ impl<'a> History<'a> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         }
-    }
-}
-
-impl Engine {
-    /// Its past builds.
-    pub fn history(&self) -> History<'_> {
-        History::of(&self.store)
-    }
-
-    /// Keeps the record of a build that has ended. Atomic; of several processes each gets a number of its own. It is not synced: after
-    /// a power loss the record may be damaged.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    pub fn keep_record(&self, recording: &Recording, ending: Ending) -> Result<BuildId, HistoryError> {
-        let record = recording.ended(ending);
-        // What is in `tmp` is a collection's to take.
-        let _lease = self.store.lease().map_err(lease_error)?;
-        self.history().keep(&record)
-    }
-}
-
-fn lease_error(error: BuildError) -> io::Error {
-    match error.kind {
-        crate::error::BuildErrorKind::Io(error) => error,
-        other => io::Error::other(other),
     }
 }

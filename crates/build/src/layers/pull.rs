@@ -45,6 +45,8 @@ const AT_ONCE: usize = 4;
 pub(crate) struct Puller<'a> {
     pub(crate) store: &'a Store,
     pub(crate) reporter: &'a Reporter<'a>,
+    /// Nothing may be fetched: the build only foresees what it would do.
+    pub(crate) frozen: bool,
 }
 
 /// A layer that has come, and its tree if that was wanted.
@@ -53,7 +55,12 @@ struct Fetched {
     tree: Option<UnfinishedTree>,
 }
 
-impl Puller<'_> {
+impl<'a> Puller<'a> {
+    /// One that fetches what is missing.
+    pub(crate) fn new(store: &'a Store, reporter: &'a Reporter<'a>) -> Self {
+        Self { store, reporter, frozen: false }
+    }
+
     /// The layers of `image`, lowest first; those that are in the store already are not fetched. With `trees`, those that are fetched are
     /// unpacked on the way.
     pub(crate) fn pull(
@@ -62,14 +69,13 @@ impl Puller<'_> {
         image: &ResolvedImage,
         trees: bool,
     ) -> Result<Vec<Arc<Layer>>, BuildErrorKind> {
-        let diff_ids = &image.config.rootfs.diff_ids;
-        let mut layers: Vec<Option<Arc<Layer>>> = Vec::new();
-        for (descriptor, diff_id) in image.layers.iter().zip(diff_ids) {
-            layers.push(self.known(descriptor, *diff_id)?);
-        }
+        let mut layers = self.stored(image)?;
         let missing: Vec<usize> = (0..layers.len()).filter(|i| layers[*i].is_none()).collect();
         if missing.is_empty() {
             return Ok(layers.into_iter().flatten().collect());
+        }
+        if self.frozen {
+            return Err(BuildErrorKind::Unforeseen { depends: false });
         }
         let name = format!("pull {}", image.reference.familiar());
         self.reporter.during(TaskKind::Pull, name, None, |task| {
@@ -101,6 +107,12 @@ impl Puller<'_> {
             tree.keep(self.store, &layers[i], &View::new(handles[..i].to_vec()))?;
         }
         Ok(())
+    }
+
+    /// The layers of `image` that are in the store, each in its place.
+    pub(crate) fn stored(&self, image: &ResolvedImage) -> Result<Vec<Option<Arc<Layer>>>, BuildErrorKind> {
+        let pairs = image.layers.iter().zip(&image.config.rootfs.diff_ids);
+        pairs.map(|(descriptor, diff_id)| self.known(descriptor, *diff_id)).collect()
     }
 
     /// The layer of a blob that was pulled before, if all that was kept of it is there.
@@ -138,7 +150,7 @@ struct Pull<'a> {
 
 impl Pull<'_> {
     fn fetch(&self, i: usize) -> Result<Fetched, BuildErrorKind> {
-        let Puller { store, reporter } = *self.puller;
+        let Puller { store, reporter, .. } = *self.puller;
         let (descriptor, diff_id) = (&self.image.layers[i], self.image.config.rootfs.diff_ids[i]);
         let turn = format!("blob-{}", descriptor.digest.hex());
         let _turn = store.lock_while(&turn, || reporter.check())?;

@@ -7,17 +7,56 @@
 mod recording;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
 use kiln_oci::descriptor::Descriptor;
 use kiln_oci::digest::{DiffId, Digest};
 use kiln_oci::platform::Platform;
-use kiln_plan::model::{BaseKey, RunOp};
+use kiln_plan::model::{BaseKey, ImageOrigin, RunOp};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use recording::PlanTasks;
 pub use recording::{Ending, Recording};
 
 /// The form of records that this kiln writes and reads.
 pub const FORMAT: u32 = 1;
+
+/// The number of a build in its store; it counts up and is shown as `b12`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BuildId(pub u64);
+
+impl fmt::Display for BuildId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "b{}", self.0)
+    }
+}
+
+impl FromStr for BuildId {
+    type Err = std::num::ParseIntError;
+
+    /// Reads `b12`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.strip_prefix('b').unwrap_or_default().parse().map(Self)
+    }
+}
+
+impl Serialize for BuildId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Where a step is in a build's record: indexes from 0; step 0 is FROM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// Into [`BuildRecord::plans`].
+    pub plan: usize,
+    /// Into [`PlanRecord::stages`].
+    pub stage: usize,
+    /// Into [`StageRecord::steps`].
+    pub step: usize,
+}
 
 /// One build, of one or more platforms.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -196,6 +235,12 @@ pub struct StepRecord {
     /// Variables that were filled into the instruction, for those that do not run.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub seen: BTreeMap<String, String>,
+    /// Which of them are build arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
+    /// Stages whose files it reads: indexes into [`PlanRecord::stages`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reads: Vec<usize>,
     /// What a RUN runs, and in what: all but its root filesystem.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Box<RunOp>>,
@@ -218,6 +263,10 @@ pub enum StepOutcome {
     Failed,
     /// It was stopped.
     Cancelled,
+    /// It would have to run, which was not asked for.
+    WouldRun,
+    /// It builds on steps that would have to run, which was not asked for: it may be a hit or not.
+    Depends,
 }
 
 /// Why the cache was not asked.
@@ -266,9 +315,52 @@ impl PlanRecord {
         Some(layers)
     }
 
+    /// What a step (from 0) is called among those of its platform.
+    pub(crate) fn step_name(&self, stage: usize, step: usize) -> String {
+        match self.stages.get(stage) {
+            Some(found) if self.stages.len() > 1 || found.named => format!("{}:{}", found.name, step + 1),
+            _ => (step + 1).to_string(),
+        }
+    }
+
     /// The layers of the root filesystem that stage `stage` ends with; `None` if the build did not get that far.
     pub fn layers_after(&self, stage: usize) -> Option<Vec<LayerRecord>> {
         self.layers_before(stage, self.stages.get(stage)?.steps.len() + 1)
+    }
+}
+
+impl BuildRecord {
+    /// Where all its steps are, in order.
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        self.plans.iter().enumerate().flat_map(|(plan, p)| {
+            p.stages
+                .iter()
+                .enumerate()
+                .flat_map(move |(stage, s)| (0..s.steps.len()).map(move |step| Place { plan, stage, step }))
+        })
+    }
+
+    /// The step at `place`, if there is one.
+    pub fn step(&self, place: Place) -> Option<&StepRecord> {
+        self.plans.get(place.plan)?.stages.get(place.stage)?.steps.get(place.step)
+    }
+
+    /// What a step is called on the command line: `build:3`, or `3` where there is one stage without a name; with several platforms
+    /// `build:3@linux/arm64`.
+    pub fn name_of(&self, place: Place) -> String {
+        let Some(plan) = self.plans.get(place.plan) else { return String::new() };
+        let name = plan.step_name(place.stage, place.step);
+        if self.plans.len() > 1 { format!("{name}@{}", plan.platform) } else { name }
+    }
+}
+
+impl BaseRecord {
+    /// What the reference of an image looks like.
+    pub(crate) fn reference_of(key: &BaseKey) -> String {
+        match &key.origin {
+            ImageOrigin::Registry(name) => name.clone(),
+            ImageOrigin::Layout(spec) => format!("oci-layout://{spec}"),
+        }
     }
 }
 

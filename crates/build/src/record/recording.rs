@@ -5,11 +5,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kiln_oci::digest::Digest;
-use kiln_plan::model::{BaseKey, ImageOrigin, Op, Plan, StageBase, StagePlan, Step};
+use kiln_plan::model::{BaseKey, Op, Origin, Plan, RunMountKind, StageBase, StagePlan, Step};
+
+use crate::key::KeyParts;
 
 use super::{
-    Asked, BaseRecord, BuildOutcome, BuildRecord, FORMAT, LayerRecord, PlanRecord, StageRecord, StepOutcome,
-    StepRecord, Uncached,
+    Asked, BaseRecord, BuildOutcome, BuildRecord, FORMAT, LayerRecord, Place, PlanRecord, StageRecord,
+    StepOutcome, StepRecord, Uncached,
 };
 
 /// A record in the making; shared by all threads of a build. It costs a lock and a few copies a step, and touches no disk.
@@ -22,7 +24,9 @@ pub struct Recording {
 struct Inner {
     record: BuildRecord,
     /// Where the step of a task is: plan, stage, place among its steps.
-    tasks: HashMap<u32, [usize; 3]>,
+    tasks: HashMap<u32, Place>,
+    /// What the keys of steps are made of that would have to run, for as long as nothing of them is in the store.
+    parts: HashMap<Place, KeyParts>,
 }
 
 /// How a build ended, as its caller knows it.
@@ -38,8 +42,14 @@ pub struct Ending {
     pub digest: Option<Digest>,
 }
 
-/// Tasks of a stage: that of FROM, and those of its instructions (`None` for those that make no layer).
-pub(crate) type StageTasks = (u32, Vec<Option<u32>>);
+/// The tasks of a stage and whether the cache may be used for it.
+pub(crate) struct PlanTasks {
+    /// Of FROM.
+    pub(crate) from: u32,
+    /// Of its instructions; `None` for those that make no layer.
+    pub(crate) steps: Vec<Option<u32>>,
+    pub(crate) uncached: Option<Uncached>,
+}
 
 impl Default for Recording {
     fn default() -> Self {
@@ -55,7 +65,7 @@ impl Recording {
             jiff::Timestamp::new(now.as_secs().cast_signed(), now.subsec_micros().cast_signed() * 1000);
         let began = began.map_or_else(|_| "1970-01-01T00:00:00Z".to_owned(), |t| t.to_string());
         let record = BuildRecord { format: FORMAT, began, ..BuildRecord::default() };
-        Self { began: Instant::now(), inner: Mutex::new(Inner { record, tasks: HashMap::new() }) }
+        Self { began: Instant::now(), inner: Mutex::new(Inner { record, ..Inner::default() }) }
     }
 
     /// What is known by now; the outcome is that of a build that ends here, unfinished.
@@ -79,21 +89,21 @@ impl Recording {
         self.lock().record.asked = asked;
     }
 
-    /// Adds what will be done for one platform. `tasks` and `uncached` are by stage.
-    pub(crate) fn plan(&self, plan: &Plan, tasks: &[StageTasks], uncached: &[Option<Uncached>]) {
+    /// Adds what will be done for one platform; `tasks` by stage.
+    pub(crate) fn plan(&self, plan: &Plan, tasks: &[PlanTasks]) {
         let mut inner = self.lock();
         let number = inner.record.plans.len();
         let stages = plan.stages.iter().enumerate().map(|(i, stage)| {
-            let (from, ids) = &tasks[i];
+            let PlanTasks { from, steps: ids, uncached } = &tasks[i];
             let ids = stage.steps.iter().zip(ids).filter_map(|(step, id)| Some((step, (*id)?)));
             let from_step =
                 StepRecord { line: stage.line, text: stage.text.clone(), ..StepRecord::default() };
             let mut steps = vec![from_step];
-            inner.tasks.insert(*from, [number, i, 0]);
+            inner.tasks.insert(*from, Place { plan: number, stage: i, step: 0 });
             for (step, id) in ids {
-                inner.tasks.insert(id, [number, i, steps.len()]);
-                let record = of_step(step);
-                steps.push(StepRecord { uncached: uncached[i], ..record });
+                inner.tasks.insert(id, Place { plan: number, stage: i, step: steps.len() });
+                let record = of_step(stage, step);
+                steps.push(StepRecord { uncached: *uncached, ..record });
             }
             of_stage(stage, steps)
         });
@@ -133,7 +143,7 @@ impl Recording {
     /// The image that the stage of FROM's `task` starts from has come to be known, and its layers unless they are only passed on.
     pub(crate) fn base(&self, task: u32, manifest: Digest, layers: Option<Vec<LayerRecord>>) {
         let mut inner = self.lock();
-        let Some([plan, stage, _]) = inner.tasks.get(&task).copied() else { return };
+        let Some(Place { plan, stage, .. }) = inner.tasks.get(&task).copied() else { return };
         if let BaseRecord::Image { digest, layers: known, passed_on, .. } =
             &mut inner.record.plans[plan].stages[stage].base
         {
@@ -153,11 +163,29 @@ impl Recording {
         }
     }
 
+    /// The step of `task` would have to run, and this is what its key is made of, as far as that is known.
+    pub(crate) fn would_run(&self, task: u32, parts: KeyParts) {
+        let mut inner = self.lock();
+        if let Some(place) = inner.tasks.get(&task).copied() {
+            inner.parts.insert(place, parts);
+        }
+    }
+
+    /// Where the step of `task` is.
+    pub(crate) fn place(&self, task: u32) -> Option<Place> {
+        self.lock().tasks.get(&task).copied()
+    }
+
+    /// What the keys are made of that [`Recording::would_run`] was told.
+    pub(crate) fn parts(&self) -> HashMap<Place, KeyParts> {
+        self.lock().parts.clone()
+    }
+
     fn step(&self, task: u32, change: impl FnOnce(&mut StepRecord)) {
         let mut inner = self.lock();
         // Tasks that are no steps (pulls, exports) have no place in a record.
-        let Some([plan, stage, place]) = inner.tasks.get(&task).copied() else { return };
-        change(&mut inner.record.plans[plan].stages[stage].steps[place]);
+        let Some(place) = inner.tasks.get(&task).copied() else { return };
+        change(&mut inner.record.plans[place.plan].stages[place.stage].steps[place.step]);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -173,10 +201,7 @@ fn of_stage(stage: &StagePlan, steps: Vec<StepRecord>) -> StageRecord {
     let base = match &stage.base {
         StageBase::Scratch => BaseRecord::Scratch,
         StageBase::Image(key) => {
-            let reference = match &key.origin {
-                ImageOrigin::Registry(name) => name.clone(),
-                ImageOrigin::Layout(spec) => format!("oci-layout://{spec}"),
-            };
+            let reference = BaseRecord::reference_of(key);
             BaseRecord::Image { reference, digest: None, layers: Vec::new(), passed_on: false }
         }
         StageBase::Stage(index) => BaseRecord::Stage { index: *index },
@@ -187,10 +212,37 @@ fn of_stage(stage: &StagePlan, steps: Vec<StepRecord>) -> StageRecord {
     StageRecord { name, named, platform: stage.platform.clone(), base, steps }
 }
 
-fn of_step(step: &Step) -> StepRecord {
+fn of_step(stage: &StagePlan, step: &Step) -> StepRecord {
     let record = StepRecord { line: step.line, text: step.text.clone(), ..StepRecord::default() };
+    let mut reads = Vec::new();
+    let mut read = |origin: &Origin| {
+        if let Origin::Stage(index) = origin {
+            reads.push(*index);
+        }
+    };
     match &step.op {
-        Some(Op::Run(run)) => StepRecord { run: Some(run.clone()), ..record },
-        _ => StepRecord { seen: step.seen.clone(), ..record },
+        Some(Op::Run(run)) => {
+            for mount in &run.mounts {
+                match &mount.kind {
+                    RunMountKind::Bind { from, .. } | RunMountKind::Cache { from: Some(from), .. } => {
+                        read(from)
+                    }
+                    _ => {}
+                }
+            }
+            StepRecord { run: Some(run.clone()), reads, ..record }
+        }
+        Some(Op::Copy(copy)) => {
+            read(&copy.from);
+            StepRecord { seen: step.seen.clone(), arguments: arguments(stage, step), reads, ..record }
+        }
+        _ => StepRecord { seen: step.seen.clone(), arguments: arguments(stage, step), ..record },
     }
+}
+
+/// Of the variables that were filled in, those that the image does not have.
+fn arguments(stage: &StagePlan, step: &Step) -> Vec<String> {
+    let env = &stage.config.config.env;
+    let is_set = |name: &str| env.iter().any(|pair| pair.split_once('=').is_some_and(|(n, _)| n == name));
+    step.seen.keys().filter(|name| !is_set(name)).cloned().collect()
 }

@@ -24,8 +24,8 @@ use crate::key::KeyParts;
 use crate::layers::{Layer, Rootfs, forms};
 use crate::request::Network as AskedNetwork;
 use crate::run::mounts::Mounts;
-use crate::schedule::side_by_side;
 use crate::run::redact::Redactor;
+use crate::schedule::side_by_side;
 use crate::users;
 use crate::work::{Made, Turn, Work};
 

@@ -16,6 +16,9 @@ use crate::run::redact::Redactor;
 /// How often a running step looks whether the build is being stopped.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// A line that is longer than this is written in pieces.
+const LONGEST_LINE: usize = 64 * 1024;
+
 /// Runs `spec` to its end. `command` is what errors call it, `hidden` what its output must not show.
 pub(crate) fn run(
     reporter: &Reporter<'_>,
@@ -54,15 +57,14 @@ fn pump(
     log: &Mutex<fs_err::File>,
     mut hidden: Redactor,
 ) {
-    let say = |bytes: &[u8]| {
-        if bytes.is_empty() {
-            return;
-        }
-        // A full disk must not stop the step's output from reaching the screen; the step itself will fail if it matters.
-        let _ = log.lock().unwrap_or_else(PoisonError::into_inner).write_all(bytes);
-        reporter.output(task, stream, bytes);
-    };
     let Some(mut pipe) = pipe else { return };
+    let mut lines = Lines { log, rest: Vec::new() };
+    let mut say = |bytes: &[u8]| {
+        if !bytes.is_empty() {
+            lines.push(bytes);
+            reporter.output(task, stream, bytes);
+        }
+    };
     let mut buffer = vec![0; 16 * 1024];
     loop {
         match pipe.read(&mut buffer) {
@@ -72,4 +74,28 @@ fn pump(
         }
     }
     say(&hidden.finish());
+    lines.write();
+}
+
+/// One of the two streams that share a log: what is no whole line yet waits, so that a line of the other one does not tear it.
+struct Lines<'a> {
+    log: &'a Mutex<fs_err::File>,
+    rest: Vec<u8>,
+}
+
+impl Lines<'_> {
+    fn push(&mut self, bytes: &[u8]) {
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        self.rest.extend_from_slice(&bytes[..whole]);
+        if whole > 0 || self.rest.len() > LONGEST_LINE {
+            self.write();
+        }
+        self.rest.extend_from_slice(&bytes[whole..]);
+    }
+
+    fn write(&mut self) {
+        // A full disk must not stop the step's output from reaching the screen; the step itself will fail if it matters.
+        let _ = self.log.lock().unwrap_or_else(PoisonError::into_inner).write_all(&self.rest);
+        self.rest.clear();
+    }
 }

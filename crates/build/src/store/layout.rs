@@ -209,6 +209,10 @@ impl Store {
 
     /// Keeps collection away for as long as it is held; any number of builds hold it at once.
     pub fn lease(&self) -> Result<Lock, BuildError> {
-        Ok(Lock::shared(&self.root.join("locks").join(COLLECT)).map_err(BuildErrorKind::Io)?)
+        Ok(self.shared_lease().map_err(BuildErrorKind::Io)?)
+    }
+
+    pub(crate) fn shared_lease(&self) -> std::io::Result<Lock> {
+        Lock::shared(&self.root.join("locks").join(COLLECT))
     }
 }

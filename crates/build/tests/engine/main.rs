@@ -14,6 +14,7 @@ mod caching;
 mod copying;
 mod ground;
 mod model;
+mod past;
 mod places;
 mod running;
 mod shelf;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         copying::CASES,
         places::CASES,
         model::CASES,
+        past::CASES,
         storing::CASES,
         together::CASES,
     ]

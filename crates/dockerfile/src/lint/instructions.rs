@@ -119,7 +119,8 @@ fn legacy(one: &Instruction, pairs: &[KeyValue], sink: &mut Sink) {
     }
 }
 
-fn secret(one: &Instruction, name: &Word, sink: &mut Sink) {
+/// Whether a variable of this name is likely to hold a secret, as `SecretsUsedInArgOrEnv` judges.
+pub fn sounds_secret(name: &str) -> bool {
     const TELLING: [&str; 10] = [
         "apikey",
         "auth",
@@ -133,9 +134,13 @@ fn secret(one: &Instruction, name: &Word, sink: &mut Sink) {
         "token",
     ];
     const HARMLESS: [&str; 3] = ["public", "file", "version"];
-    let lower = name.value.to_lowercase();
+    let lower = name.to_lowercase();
     let has = |words: &[&str]| lower.split('_').any(|part| words.contains(&part));
-    if has(&TELLING) && !has(&HARMLESS) {
+    has(&TELLING) && !has(&HARMLESS)
+}
+
+fn secret(one: &Instruction, name: &Word, sink: &mut Sink) {
+    if sounds_secret(&name.value) {
         let message = format!("do not use ARG or ENV for sensitive data ({} `{}`)", keyword(one), name.value);
         let finding = Finding::new(name.span, message).help("use `RUN --mount=type=secret`");
         sink.add(&rule::SECRETS_USED_IN_ARG_OR_ENV, &one.comment, finding);

@@ -19,6 +19,7 @@ use crate::span::Span;
 use crate::suggest::nearest;
 
 pub use config::{Config, ConfigError};
+pub use instructions::sounds_secret;
 pub use rule::*;
 use sink::Sink;
 
