@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) mod annotation;
 pub(crate) mod build;
 pub(crate) mod csv;
+pub(crate) mod history;
 pub(crate) mod output;
 pub(crate) mod values;
 
@@ -46,6 +47,14 @@ pub(crate) enum Command {
     Rmi(RmiArgs),
     /// Push an image of the store to its registry
     Push(PushArgs),
+    /// Say why the steps of a build were not taken from the cache
+    Why(history::WhyArgs),
+    /// List past builds
+    History(history::HistoryArgs),
+    /// Show all that a step of a past build wrote
+    Log(history::LogArgs),
+    /// Show what a step added, changed and removed, the largest first
+    Diff(history::DiffArgs),
     /// Remove what is not used from the store
     Prune(PruneArgs),
     /// Show what the store takes up on disk

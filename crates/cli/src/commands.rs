@@ -16,10 +16,12 @@ use crate::errors::CliError;
 
 mod build;
 mod context;
+mod diff;
 mod doctor;
 mod images;
 mod inspect;
 mod names;
+mod past;
 mod push;
 mod space;
 mod verify;
@@ -62,6 +64,10 @@ pub(crate) fn run(cli: &Cli, environment: &Environment) -> Result<(), Failed> {
         Command::Images(list) => images::run(*list, &setting(environment)?),
         Command::Tag(args) => names::tag(args, &setting(environment)?),
         Command::Rmi(args) => names::remove(args, &setting(environment)?),
+        Command::Why(args) => past::why(args, &setting(environment)?),
+        Command::History(args) => past::history(args, &setting(environment)?),
+        Command::Log(args) => past::log(args, &setting(environment)?),
+        Command::Diff(args) => diff::run(args, &setting(environment)?),
         Command::Prune(args) => space::prune(args, &setting(environment)?),
         Command::Du(list) => space::usage(*list, &setting(environment)?),
         Command::Doctor(list) => doctor::run(*list, &setting(environment)?),

@@ -15,6 +15,7 @@ use std::io;
 use std::path::PathBuf;
 
 use kiln_build::error::{At, BuildError, BuildErrorKind, IgnoredBy};
+use kiln_build::history::{BuildId, HistoryError};
 use kiln_dockerfile::diagnostic::Diagnostic;
 use kiln_dockerfile::suggest::nearest;
 use kiln_oci::error::StoreError;
@@ -108,6 +109,33 @@ pub(crate) enum CliError {
         /// Warnings.
         warnings: usize,
         /// Of which file.
+        name: String,
+    },
+    /// The past cannot be told.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// A step that has no log.
+    #[error("step {step} of {build} {}", if *.gone { "has no log in the store any more" } else { "wrote no log: it ran no command" })]
+    NoLog {
+        /// Which build.
+        build: BuildId,
+        /// Which step.
+        step: String,
+        /// Whether it had one.
+        gone: bool,
+    },
+    /// A step that has no result.
+    #[error("{build} did not finish what step {step} needs, so there is nothing to compare")]
+    NotMade {
+        /// Which build.
+        build: BuildId,
+        /// Which step.
+        step: String,
+    },
+    /// An image whose layers no record tells.
+    #[error("image {name:?} was made by no recorded build, so its layers cannot be compared")]
+    NotRecorded {
+        /// As given.
         name: String,
     },
     /// The store does not have an image.
@@ -258,6 +286,10 @@ impl CliError {
                 (status::USAGE, nearest.or_else(|| say("`kiln images` lists what it has")))
             }
             Self::Store(error) => judge_store(error),
+            Self::History(error) => judge_history(error),
+            Self::NoLog { gone: true, .. } => (status::FAILED, say("a build with --no-cache writes it anew")),
+            Self::NoLog { .. } => (status::FAILED, say("`kiln history BUILD` says which steps have a log")),
+            Self::NotMade { .. } | Self::NotRecorded { .. } => (status::FAILED, say("build it again")),
             Self::Export { source, .. } => judge_export(source),
             Self::Push(error) => judge_push(error),
             Self::Terminal { .. } => (status::USAGE, say("name a file with dest=FILE, or pipe it on")),
@@ -326,6 +358,9 @@ fn judge_build(kind: &BuildErrorKind) -> (u8, Option<String>) {
         BuildErrorKind::MissingSource { nearest, hidden_by, .. } => {
             (status::FAILED, missing_hint(nearest.as_deref(), hidden_by.as_ref()))
         }
+        BuildErrorKind::NotCached { .. } => {
+            (status::FAILED, say("--require-cached allows no step to run; without it they would"))
+        }
         BuildErrorKind::Copy { help, .. } => (status::FAILED, help.clone()),
         BuildErrorKind::UnknownUser { what, file, .. } => (
             status::FAILED,
@@ -362,6 +397,20 @@ fn meant_stage(error: &BuildError, dockerfile: &Dockerfile) -> Option<String> {
     let names: Vec<&str> = above.filter_map(|stage| Some(stage.from.name.as_ref()?.value.as_str())).collect();
     let name = nearest(image, names, true)?;
     Some(format!("did you mean the stage {name:?}?"))
+}
+
+fn judge_history(error: &HistoryError) -> (u8, Option<String>) {
+    match error {
+        HistoryError::Nothing { .. } => (status::FAILED, say("each `kiln build` leaves a record")),
+        HistoryError::UnknownBuild { .. } => (status::USAGE, say("`kiln history` lists them")),
+        HistoryError::UnknownStep { .. } => (status::USAGE, say("`kiln history BUILD` lists them")),
+        HistoryError::Damaged { .. } | HistoryError::OtherForm { .. } => {
+            (status::HOST, say("`kiln prune` removes it"))
+        }
+        HistoryError::LayerGone { .. } => (status::FAILED, say("build it again")),
+        HistoryError::Io(error) => judge_io(error),
+        _ => (status::HOST, say("`kiln prune --all` clears the build cache; named images stay")),
+    }
 }
 
 fn sandbox_hint(remedy: Option<&str>) -> String {

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use kiln_build::event::{Event, Sink, TaskId, TaskKind, TaskOutcome};
+use kiln_build::history::StepReport;
 
 use crate::args::build::Progress;
 
@@ -17,6 +18,7 @@ pub(crate) mod plain;
 mod tests;
 pub(crate) mod text;
 pub(crate) mod tty;
+pub(crate) mod why;
 
 /// Numbers of our own tasks; the engine counts from 0 and never gets here.
 const OWN_TASKS: u32 = 1 << 30;
@@ -112,6 +114,12 @@ impl Screen {
             // A panic in the ticker was reported by the hook; the picture is all that is lost.
             let _ = ticker.join();
         }
+    }
+
+    /// Ends the picture and says of each step why it is not in the cache.
+    pub(crate) fn explain(&self, reports: &[StepReport]) {
+        self.shared.end();
+        write_stderr(&why::steps(reports));
     }
 
     /// Says how it ended, where the form has a word for that.

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use kiln_build::archive_context::unpack_context;
 use kiln_build::record::Recording;
 use kiln_build::request::{
-    Compression, Context, LayerForm, NamedContext, Network, Request, RunSettings, SecretSource,
+    Compression, Context, LayerForm, Mode, NamedContext, Network, Request, RunSettings, SecretSource,
 };
 use kiln_oci::platform::Platform;
 use kiln_oci::reference::Reference;
 use tempfile::TempDir;
 
-use crate::args::build::BuildArgs;
+use crate::args::build::{BuildArgs, Progress};
 use crate::args::output::{Algorithm, ImageSpec, Output};
 use crate::args::values::{Secret, SecretFrom, Ssh};
 use crate::environment::Environment;
@@ -69,6 +69,9 @@ pub(crate) fn prepare(
         source_date_epoch,
         run: run_settings(args)?,
         jobs: args.jobs.map_or_else(processors, std::num::NonZeroUsize::get),
+        mode: if args.require_cached || args.dry_run.is_some() { Mode::Foresee } else { Mode::Build },
+        // Of a build that foresees, the end tells all; programs want it with the events.
+        explain: args.explain || (args.require_cached && args.progress == Progress::Rawjson),
         recording: Some(Arc::new(Recording::new())),
         wanted: outputs.iter().find_map(Output::image).map(layer_form),
     };

@@ -59,7 +59,7 @@ fn told() {
     let first = build(&ground, &mut ground.request(TEXT));
     let names: Vec<_> = outcomes(&first).into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["one:1", "one:2", "one:3", "stage-1:1", "stage-1:2", "stage-1:3"]);
-    let BaseRecord::Image { reference, digest, layers } = &first.record.plans[0].stages[0].base else {
+    let BaseRecord::Image { reference, digest, layers, .. } = &first.record.plans[0].stages[0].base else {
         panic!("{:?}", first.record.plans[0].stages[0].base)
     };
     assert_eq!((reference.as_str(), digest.is_some(), layers.len()), ("base", true, 1));

@@ -64,6 +64,18 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "STAGE[,...]", value_delimiter = ',')]
     pub(crate) no_cache_filter: Vec<String>,
 
+    /// Say of each step that is not in the cache why
+    #[arg(long)]
+    pub(crate) explain: bool,
+
+    /// Fail, and say why, if a step would have to run
+    #[arg(long)]
+    pub(crate) require_cached: bool,
+
+    /// Only say which steps are in the cache and which would run, and why
+    #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "text", conflicts_with = "require_cached")]
+    pub(crate) dry_run: Option<Format>,
+
     /// Ask the registry for each base image even if the store has it
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set)]
     pub(crate) pull: bool,

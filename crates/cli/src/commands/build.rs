@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kiln_build::engine::Engine;
 use kiln_build::error::{BuildError, BuildErrorKind};
 use kiln_build::event::{Event, Sink};
+use kiln_build::history::StepReport;
 use kiln_build::listing::list_context;
 use kiln_build::record::{self, BuildOutcome};
 use kiln_dockerfile::diagnostic::Severity;
@@ -17,7 +18,7 @@ use kiln_sandbox::{Rung, StopSignal, install_signal_flag, termination_requested}
 
 use crate::args::build::{BuildArgs, Progress};
 use crate::args::output::{ImageSpec, Output};
-use crate::commands::{Failed, Setting, answer, context};
+use crate::commands::{Failed, Setting, answer, context, past};
 use crate::errors::{CliError, status};
 use crate::excerpt::{self, Ink};
 use crate::fetch::Http;
@@ -57,12 +58,15 @@ pub(super) fn run(args: &BuildArgs, setting: &Setting<'_>) -> Result<(), Failed>
     }
     prepared.request.fetcher = Some(Arc::new(Http::new(setting.network(&args.insecure_registry))));
     install_signal_flag(&StopSignal::ALL)?;
-    let progress = if args.quiet { Progress::Quiet } else { args.progress };
+    let silent = args.quiet || args.dry_run.is_some() && args.progress != Progress::Rawjson;
+    let progress = if silent { Progress::Quiet } else { args.progress };
     let mut screen = Screen::new(progress, setting.environment.look());
     let job = Job { args, outputs: &outputs, prepared: &prepared, setting, rung: footing.rung };
     let done = job.run(&screen);
     screen.finish();
     let error = match done {
+        // What is foreseen was said.
+        Ok(_) if args.dry_run.is_some() => return Ok(()),
         Ok(done) => return Ok(finish(args, &outputs, done, &screen)?),
         Err(CliError::Build { error, dockerfile, lacks_ids }) if wants_namespace(&error) => {
             if !footing.is_hopeless() {
@@ -77,6 +81,10 @@ pub(super) fn run(args: &BuildArgs, setting: &Setting<'_>) -> Result<(), Failed>
         Err(error) => error,
     };
     Err(Failed::Told(fail(&error, setting, &screen)))
+}
+
+fn is_not_cached(error: &BuildError) -> bool {
+    matches!(error.kind, BuildErrorKind::NotCached { .. })
 }
 
 fn wants_namespace(error: &BuildError) -> bool {
@@ -137,18 +145,45 @@ impl Job<'_> {
         let done = watched(&client, cancel, || {
             let built = engine.build(&self.prepared.request, screen, cancel);
             let built = built.map_err(|e| self.with_source(e))?;
+            if let Some(format) = self.args.dry_run {
+                past::foreseen(&self.foreseen(&engine)?, format)?;
+                return Ok(Done { image: None, names: Vec::new() });
+            }
             let maker = Maker { engine: &engine, built: &built, screen, cancel };
             // Held until the images have their names: nothing of them may be collected in between.
             let _lease = engine.store().lease()?;
             self.deliver(&maker, &client)
         });
-        self.keep_record(&engine, &done, screen);
-        done
+        match (done, self.args.dry_run) {
+            (Err(CliError::Build { error, .. }), Some(format)) if is_not_cached(&error) => {
+                past::foreseen(&self.foreseen(&engine)?, format)?;
+                Ok(Done { image: None, names: Vec::new() })
+            }
+            (done, _) => {
+                self.keep_record(&engine, &done, screen);
+                if let (Err(CliError::Build { error, .. }), false) = (&done, screen.is_json())
+                    && is_not_cached(error)
+                {
+                    screen.explain(&self.foreseen(&engine)?);
+                }
+                done
+            }
+        }
+    }
+
+    fn foreseen(&self, engine: &Engine) -> Result<Vec<StepReport>, CliError> {
+        match &self.prepared.request.recording {
+            Some(recording) => Ok(engine.history().foresee(recording)?),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Leaves a record of what was built, or of what failed. Mistakes in the Dockerfile and a build that begins anew in a namespace are
     /// no builds yet.
     fn keep_record(&self, engine: &Engine, done: &Result<Done, CliError>, screen: &Screen) {
+        if self.args.dry_run.is_some() {
+            return;
+        }
         let Some(recording) = &self.prepared.request.recording else { return };
         let ending = match done {
             Ok(done) => record::Ending {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use kiln_build::event::{Event, TaskId, TaskOutcome};
 
 use crate::render::text::{Lines, bytes, seconds};
+use crate::render::why::reasons;
 
 /// How long the holder of the floor may be silent while others wait.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -73,6 +74,10 @@ impl Plain {
                 self.task(task).transfer(item, current, total, now);
             }
             Event::Notice { task: Some(task), message } => self.task(task).waiting.push(message),
+            Event::Explained { task, why } => {
+                let lines = reasons(&why).into_iter().map(|line| format!("why: {line}"));
+                self.task(task).waiting.extend(lines);
+            }
             Event::Notice { task: None, message } => {
                 let _ = writeln!(out, "note: {message}\n");
             }
@@ -161,6 +166,8 @@ fn end_line(outcome: &TaskOutcome, took: Duration) -> String {
         TaskOutcome::Same => format!("DONE {took} (made the same as before)"),
         TaskOutcome::Failed => format!("ERROR {took}"),
         TaskOutcome::Cancelled => "CANCELED".to_owned(),
+        TaskOutcome::WouldRun => "NOT CACHED".to_owned(),
+        TaskOutcome::Depends => "DEPENDS ON WHAT IS NOT CACHED".to_owned(),
         _ => format!("DONE {took}"),
     }
 }

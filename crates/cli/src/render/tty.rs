@@ -18,6 +18,7 @@ use std::time::Duration;
 use kiln_build::event::{Event, TaskId, TaskKind, TaskOutcome};
 
 use crate::render::text::{Lines, bytes, fit, seconds, width};
+use crate::render::why::reasons;
 
 /// Lines of output that are shown of a running task.
 const LOG_LINES: usize = 6;
@@ -156,6 +157,12 @@ impl Tty {
                     task.transfer(item, current, total);
                 }
             }
+            Event::Explained { task, why } => {
+                let name = self.tasks.get(&task).map(|task| task.name.clone()).unwrap_or_default();
+                for text in std::iter::once(format!("{name}: why")).chain(reasons(&why)) {
+                    self.settled.push_back(Settled { mark: Mark::Note, text, right: String::new() });
+                }
+            }
             Event::Notice { message, .. } => {
                 self.settled.push_back(Settled { mark: Mark::Note, text: message, right: String::new() });
             }
@@ -176,6 +183,8 @@ impl Tty {
             TaskOutcome::Failed => (Mark::Failed, took),
             TaskOutcome::Cancelled if task.started.is_none() => return,
             TaskOutcome::Cancelled => (Mark::Stopped, "stopped".to_owned()),
+            TaskOutcome::WouldRun => (Mark::Stopped, "not cached".to_owned()),
+            TaskOutcome::Depends => (Mark::Stopped, "depends".to_owned()),
             _ => (Mark::Done, took),
         };
         self.settled.push_back(Settled { mark, text: task.name, right });

@@ -8,6 +8,7 @@ mod judges;
 mod ladder;
 mod mistakes;
 mod outputs;
+mod past;
 mod readme;
 mod real;
 mod registries;
