@@ -32,7 +32,7 @@ impl<'a> Sorted<'a> {
         // An archive comes before the source that it was found by, one from a URL has none.
         let (mut source, mut bound, mut archives) = ("", None, Vec::new());
         for part in &parts.0 {
-            let (kind, name, value) = (part.kind.as_str(), part.name.as_str(), part.value.as_str());
+            let (kind, name, value) = (&*part.kind, part.name.as_str(), part.value.as_str());
             match kind {
                 "env" => drop(sorted.variables.insert(name, value)),
                 "user" | "directory" | "network" | "security" | "host" | "ulimit" | "shm-size" => {
