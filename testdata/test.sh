@@ -9,7 +9,7 @@ set -eu
 . "$(dirname "$0")/lib.sh"
 [ "$(id -u)" = 0 ] || die "needs root (for packages, test users and a Docker daemon); run: sudo -E $0"
 
-install cc:build-essential pkg-config:pkg-config libssl-dev curl:curl ca-certificates \
+install ssh-keygen:openssh-client cc:build-essential pkg-config:pkg-config libssl-dev curl:curl ca-certificates \
 	busybox:busybox-static mmdebstrap:mmdebstrap zstd:zstd xz:xz-utils bzip2:bzip2 \
 	newuidmap:uidmap setpriv:util-linux getcap:libcap2-bin \
 	skopeo:skopeo umoci:umoci buildah:buildah podman:podman \

@@ -14,9 +14,10 @@ use kiln_oci::platform::Platform;
 use kiln_oci::reference::Reference;
 use tempfile::TempDir;
 
+use crate::agents::Agents;
 use crate::args::build::{BuildArgs, Progress};
 use crate::args::output::{Algorithm, ImageSpec, Output};
-use crate::args::values::{Secret, SecretFrom, Ssh};
+use crate::args::values::{Secret, SecretFrom};
 use crate::environment::Environment;
 use crate::errors::{CliError, Dockerfile};
 use crate::stdin;
@@ -34,6 +35,8 @@ pub(crate) struct Prepared {
     pub(crate) bases: Vec<Reference>,
     /// The context, if it had to be unpacked: gone with this value.
     _unpacked: Option<TempDir>,
+    /// Agents that were started for private keys.
+    _agents: Agents,
 }
 
 /// Looks everything up. The first thing that is wrong ends it; nothing is written (but see [`stdin::spool`]).
@@ -49,6 +52,7 @@ pub(crate) fn prepare(
     let source = Dockerfile { name: input.name, text: input.text };
     let build_args = build_args(args, environment);
     let source_date_epoch = source_date_epoch(&build_args)?;
+    let agents = Agents::of(&args.ssh, environment)?;
     let request = Request {
         dockerfile: source.text.clone(),
         dockerfile_name: source.name.clone(),
@@ -62,7 +66,7 @@ pub(crate) fn prepare(
         platforms_given: args.platforms.iter().any(|p| !p.trim().is_empty()),
         fetcher: None,
         secrets: secrets(&args.secrets, environment)?,
-        ssh: agents(&args.ssh, environment)?,
+        ssh: agents.sockets.clone(),
         no_cache: args.no_cache,
         no_cache_filter: args.no_cache_filter.clone(),
         pull: args.pull,
@@ -76,7 +80,7 @@ pub(crate) fn prepare(
         wanted: outputs.iter().find_map(Output::image).map(layer_form),
     };
     let bases = bases(&request);
-    Ok(Prepared { request, source, bases, _unpacked: input.unpacked })
+    Ok(Prepared { request, source, bases, _unpacked: input.unpacked, _agents: agents })
 }
 
 fn bases(request: &Request) -> Vec<Reference> {
@@ -353,27 +357,6 @@ fn secret_file(id: &str, path: &str) -> Result<SecretSource, CliError> {
         return Err(wrong(format!("{path} is larger than 500 KiB")));
     }
     Ok(SecretSource::File(std::path::absolute(path)?))
-}
-
-fn agents(list: &[Ssh], environment: &Environment) -> Result<BTreeMap<String, PathBuf>, CliError> {
-    use std::os::unix::fs::FileTypeExt;
-    let mut all = BTreeMap::new();
-    for ssh in list {
-        let wrong = |problem: String| CliError::usage("--ssh", format!("{}: {problem}", ssh.id));
-        let path = match ssh.path.as_deref().or_else(|| environment.get("SSH_AUTH_SOCK")) {
-            Some(path) => std::path::absolute(path)?,
-            None => {
-                return Err(wrong("SSH_AUTH_SOCK is not set, so there is no agent to forward".to_owned()));
-            }
-        };
-        let meta = fs_err::metadata(&path).map_err(|e| wrong(e.to_string()))?;
-        if !meta.file_type().is_socket() {
-            let what = "a private key file is not supported yet; start an ssh-agent and add the key to it";
-            return Err(wrong(format!("{} is not a socket: {what}", path.display())));
-        }
-        all.insert(ssh.id.clone(), path);
-    }
-    Ok(all)
 }
 
 fn run_settings(args: &BuildArgs) -> Result<RunSettings, CliError> {

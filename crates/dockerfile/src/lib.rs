@@ -70,4 +70,4 @@ pub mod source;
 pub mod span;
 pub mod suggest;
 
-pub use parse::{Parsed, parse, parse_trigger};
+pub use parse::{Parsed, instructions, parse, parse_trigger};

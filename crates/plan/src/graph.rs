@@ -14,6 +14,7 @@ use kiln_oci::config::ImageConfig;
 use kiln_oci::platform::Platform;
 use kiln_oci::reference::Reference;
 
+use crate::frontend;
 use crate::globals;
 use crate::inputs::{ContextKind, Inputs};
 use crate::model::{BaseKey, ImageOrigin, Origin};
@@ -86,6 +87,7 @@ impl<'a> Graph<'a> {
         } else {
             graph.check_references(&mut notes);
         }
+        notes.diagnostics.extend(frontend::refused(graph.file, &graph.inputs));
         let (errors, warnings) = notes.split();
         graph.warnings = warnings;
         if errors.is_empty() { Ok(graph) } else { Err(errors) }

@@ -35,6 +35,7 @@
 //! `mounts`, `run` and `copy` interpret instructions, `stage` all those of a stage, `planner` all stages.
 
 mod copy;
+mod frontend;
 mod globals;
 mod go;
 mod graph;

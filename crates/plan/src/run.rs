@@ -15,7 +15,11 @@ const SCRIPTS: &str = "/dev/pipes";
 /// Plans one RUN.
 pub(crate) fn run(run: &Run, turn: &mut Turn<'_>) -> Option<Outcome> {
     for device in &run.devices {
-        turn.notes.error(device.span, format!("`RUN --device={}` is not supported yet", device.value));
+        let message = format!(
+            "`RUN --device={}` asks for a device of the host (CDI), and kiln gives steps none",
+            device.value
+        );
+        turn.notes.error(device.span, message);
     }
     let mounts = mounts::plan(&run.mounts, turn);
     let network = network(run.network.as_ref(), turn);

@@ -150,7 +150,8 @@ fn nearest(files: &dyn Files, path: &LayerPath) -> Result<Option<String>, BuildE
         let Some((real, _)) = follow(files, &dir)? else { return Ok(None) };
         let names: Vec<String> = files.children(&real)?.iter().map(|n| text(n)).collect();
         let wanted = text(component);
-        let options = || names.iter().map(String::as_str);
+        // The very name can only be a socket, which is in no context.
+        let options = || names.iter().map(String::as_str).filter(|name| *name != wanted);
         let same_but_case = options().find(|n| n.eq_ignore_ascii_case(&wanted)).map(str::to_owned);
         let near = same_but_case.or_else(|| suggest::nearest(&wanted, options(), true));
         let prefix = text(dir.as_bytes());

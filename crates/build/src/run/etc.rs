@@ -1,14 +1,20 @@
 //! What every RUN finds in `/etc/hosts` and its environment.
 
-use crate::request::RunSettings;
+use crate::request::Request;
 
 /// The host name of every step: the same everywhere, so that no build depends on its machine.
 pub(crate) const HOSTNAME: &str = "buildkitsandbox";
 
+/// The host name of this build's steps: [`HOSTNAME`], or what the build argument says.
+pub(crate) fn hostname(request: &Request) -> &str {
+    request.build_args.get("BUILDKIT_SANDBOX_HOSTNAME").map_or(HOSTNAME, String::as_str)
+}
+
 /// `/etc/hosts`.
-pub(crate) fn hosts(settings: &RunSettings) -> Vec<u8> {
-    let mut text = format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-    for (name, address) in &settings.hosts {
+pub(crate) fn hosts(request: &Request) -> Vec<u8> {
+    let name = hostname(request);
+    let mut text = format!("127.0.0.1\tlocalhost {name}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    for (name, address) in &request.run.hosts {
         text.push_str(&format!("{address}\t{name}\n"));
     }
     text.into_bytes()

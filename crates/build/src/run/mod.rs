@@ -77,6 +77,9 @@ fn text_key(work: &Work<'_>, op: &RunOp) -> KeyParts {
     for script in &op.scripts {
         parts.add("script", &script.path, &script.content);
     }
+    if etc::hostname(work.request) != etc::HOSTNAME {
+        parts.add("hostname", "", etc::hostname(work.request));
+    }
     for (name, address) in &work.request.run.hosts {
         parts.add("host", name, address);
     }
@@ -135,12 +138,12 @@ impl Execution<'_> {
             uid: identity.uid,
             gid: identity.gid,
             groups: identity.groups,
-            hostname: etc::HOSTNAME.to_owned(),
+            hostname: etc::hostname(work.request).to_owned(),
             mounts: std::mem::take(&mut mounts.mounts),
             network: network(work, op),
             security: if op.insecure { Security::Insecure } else { Security::Sandbox },
             resolv_conf: Some(settings.resolv_conf.clone()),
-            hosts: etc::hosts(settings),
+            hosts: etc::hosts(work.request),
             ulimits: settings
                 .ulimits
                 .iter()

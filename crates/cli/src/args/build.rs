@@ -40,8 +40,8 @@ pub(crate) struct BuildArgs {
     #[arg(long = "secret", value_name = "id=ID[,src=FILE|env=NAME]", value_parser = values::secret)]
     pub(crate) secrets: Vec<Secret>,
 
-    /// An ssh agent for RUN --mount=type=ssh
-    #[arg(long, value_name = "default|ID=SOCKET", value_parser = values::ssh)]
+    /// An ssh agent for RUN --mount=type=ssh: the running one, a socket, or private keys
+    #[arg(long, value_name = "default|ID=SOCKET|ID=KEY[,...]", value_parser = values::ssh)]
     pub(crate) ssh: Vec<Ssh>,
 
     /// Build for these platforms, such as linux/amd64,linux/arm64

@@ -150,23 +150,20 @@ pub(crate) fn secret(text: &str) -> Result<Secret, ValueError> {
 pub(crate) struct Ssh {
     /// Its id.
     pub(crate) id: String,
-    /// The agent's socket; `None` for `SSH_AUTH_SOCK`.
-    pub(crate) path: Option<String>,
+    /// An agent's socket, or private keys; nothing for `SSH_AUTH_SOCK`.
+    pub(crate) paths: Vec<String>,
 }
 
-/// Reads `default` or `ID=SOCKET`.
+/// Reads `default`, `ID=SOCKET` or `ID=KEY[,KEY...]`.
 pub(crate) fn ssh(text: &str) -> Result<Ssh, ValueError> {
-    let (id, path) = match text.split_once('=') {
-        Some((id, path)) => (id, Some(path.to_owned())),
-        None => (text, None),
+    let (id, paths) = match text.split_once('=') {
+        Some((id, paths)) => (id, paths.split(',').map(str::to_owned).collect()),
+        None => (text, Vec::new()),
     };
-    if id.is_empty() || path.as_deref() == Some("") {
-        return Err(ValueError::Expected("default, or ID=SOCKET"));
+    if id.is_empty() || paths.iter().any(String::is_empty) {
+        return Err(ValueError::Expected("default, ID=SOCKET, or ID=KEY[,KEY...]"));
     }
-    if path.as_ref().is_some_and(|p| p.contains(',')) {
-        return Err(ValueError::Expected("one agent socket (private key files are not supported yet)"));
-    }
-    Ok(Ssh { id: id.to_owned(), path })
+    Ok(Ssh { id: id.to_owned(), paths })
 }
 
 /// Reads `--add-host NAME:ADDRESS` (or `NAME=ADDRESS`); `host-gateway` is loopback, since steps share the host's network.
@@ -342,9 +339,9 @@ mod tests {
 
     #[test]
     fn agents() {
-        assert_eq!(ssh("default"), Ok(Ssh { id: "default".into(), path: None }));
-        assert_eq!(ssh("git=/run/a.sock"), Ok(Ssh { id: "git".into(), path: Some("/run/a.sock".into()) }));
-        assert!(ssh("=x").is_err() && ssh("x=").is_err() && ssh("x=a,b").is_err());
+        assert_eq!(ssh("default"), Ok(Ssh { id: "default".into(), paths: Vec::new() }));
+        assert_eq!(ssh("git=/run/a.sock"), Ok(Ssh { id: "git".into(), paths: vec!["/run/a.sock".into()] }));
+        assert!(ssh("=x").is_err() && ssh("x=").is_err() && ssh("x=a,,b").is_err());
     }
 
     #[test]

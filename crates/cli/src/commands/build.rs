@@ -149,7 +149,7 @@ impl Job<'_> {
                 past::foreseen(&self.foreseen(&engine)?, format)?;
                 return Ok(Done { image: None, names: Vec::new() });
             }
-            let maker = Maker { engine: &engine, built: &built, screen, cancel };
+            let maker = Maker { engine: &engine, built: &built, screen, index: self.wants_index(), cancel };
             // Held until the images have their names: nothing of them may be collected in between.
             let _lease = engine.store().lease()?;
             self.deliver(&maker, &client)
@@ -209,6 +209,12 @@ impl Job<'_> {
             let message = format!("`kiln history` will not know this build: {error}");
             screen.event(Event::Notice { task: None, message });
         }
+    }
+
+    /// `BUILDKIT_MULTI_PLATFORM`, whose truth BuildKit reads as Go does.
+    fn wants_index(&self) -> bool {
+        let given = self.prepared.request.build_args.get("BUILDKIT_MULTI_PLATFORM");
+        given.is_some_and(|v| matches!(v.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
     }
 
     fn with_source(&self, error: BuildError) -> CliError {

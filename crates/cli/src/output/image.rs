@@ -25,6 +25,8 @@ pub(crate) struct Maker<'a> {
     pub(crate) built: &'a [Built],
     /// The screen.
     pub(crate) screen: &'a Screen,
+    /// Whether there is to be an index even for one platform.
+    pub(crate) index: bool,
     /// Set when it is to end.
     pub(crate) cancel: &'a AtomicBool,
 }
@@ -43,7 +45,7 @@ impl Maker<'_> {
         let of = |level| pairs(&spec.annotations, level, None);
         let options = ComposeOptions {
             flavour: if spec.oci_mediatypes == Some(false) { Flavour::Docker } else { Flavour::Oci },
-            index: false,
+            index: self.index,
             index_annotations: of(Level::Index),
             index_descriptor_annotations: of(Level::IndexDescriptor),
         };

@@ -58,6 +58,11 @@ pub(super) enum FlagKind {
 /// A flag's name and what it takes.
 pub(super) type FlagSpec = (&'static str, FlagKind);
 
+/// Every instruction, in upper case, with the flags that it takes.
+pub fn instructions() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
+    ALL.iter().map(|(name, keyword)| (*name, keyword.flags().iter().map(|(flag, _)| *flag).collect()))
+}
+
 impl Keyword {
     /// The instruction of this name, in any case.
     pub(super) fn parse(name: &str) -> Option<Self> {

@@ -23,6 +23,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::span::Span;
 
 use instruction::{Item, Reader};
+pub use keyword::instructions;
 use lines::{Lines, Logical};
 
 /// What a text parsed to.

@@ -36,7 +36,7 @@ pub fn moby(pattern: &str) -> Option<Regex> {
     compile(out)
 }
 
-/// Go's `filepath.Match`; `None` for a malformed pattern.
+/// Go's `filepath.Match`; `None` for a malformed pattern, and for one that Go reads otherwise than an expression would.
 pub fn go(pattern: &str) -> Option<Regex> {
     let chars: Vec<char> = pattern.chars().collect();
     let mut out = String::from("^");
@@ -49,6 +49,8 @@ pub fn go(pattern: &str) -> Option<Regex> {
                 i += 1;
                 out.push_str(&regex::escape(chars.get(i)?.encode_utf8(&mut [0; 4])));
             }
+            // Such a class takes a slash, and Go does not come back to a star once a later part has fitted.
+            '[' if chars.get(i + 1) == Some(&'^') => return None,
             '[' => i = class(&chars, i, &mut out)?,
             c => out.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
         }

@@ -4,6 +4,8 @@ mod inputs;
 mod questions;
 mod render;
 mod shapes;
+mod support;
+mod support_rows;
 
 use std::path::{Path, PathBuf};
 

@@ -6,6 +6,7 @@ mod files_only;
 mod interrupt;
 mod judges;
 mod ladder;
+mod language;
 mod mistakes;
 mod outputs;
 mod past;

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::process::Command;
 
 use kiln_testkit::actor::Actor;
 use kiln_testkit::kiln::Kiln;
@@ -64,5 +65,39 @@ fn cache_mounts_stay_out_of_the_image() {
         let image = kiln.build_text(dockerfile, &[]).args(["--build-arg", "N=2"]).to_layout("image");
         assert_eq!(image.file("runs"), "1\n2\n", "{actor:?}");
         assert!(!image.files().contains_key("kept/runs"), "{actor:?}");
+    }
+}
+
+/// Private keys given with --ssh are in an agent for as long as the build takes, and nowhere else.
+#[test]
+fn private_keys_are_held_by_an_agent() {
+    for actor in Actor::RUNNERS {
+        let kiln = Kiln::new(actor);
+        let folder = kiln.scratch.tree("keys", &[("note", "")]);
+        let key = folder.join("key");
+        let mut made = Command::new("ssh-keygen");
+        made.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key);
+        assert!(made.status().expect("ssh-keygen (openssh-client)").success());
+        kiln.scratch.give(&folder);
+        let text = fs_err::read_to_string(&key).expect("a key");
+        let body = text.lines().nth(2).expect("three lines").to_owned();
+        let dockerfile = "FROM base\nRUN --mount=type=ssh,id=deploy,mode=0666,required test -S \"$SSH_AUTH_SOCK\" && env > /env\n";
+        let given = format!("deploy={}", key.display());
+        let image = kiln.build_text(dockerfile, &[]).args(["--ssh", &given]).to_layout("image");
+        assert!(image.file("env").contains("SSH_AUTH_SOCK=/run/buildkit/ssh_agent.0"), "{actor:?}");
+        fs_err::remove_dir_all(&folder).expect("ours");
+        assert_eq!(holding(kiln.scratch.path(), body.as_bytes()), [""; 0], "{actor:?}");
+        let left = fs_err::read_dir(kiln.scratch.path()).expect("ours").flatten();
+        let left = left.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        assert_eq!(
+            left.filter(|name| name.starts_with("kiln-ssh-")).count(),
+            0,
+            "{actor:?}: an agent's folder"
+        );
+
+        let refused =
+            kiln.build_text(dockerfile, &[("note", "")]).args(["--ssh", "deploy=context/note"]).run();
+        assert_eq!(refused.code, 2, "{actor:?}");
+        assert!(refused.stderr.contains("cannot be used as a private key"), "{actor:?}: {}", refused.stderr);
     }
 }

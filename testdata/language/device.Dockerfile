@@ -1,0 +1,2 @@
+FROM base
+RUN --device=vendor.com/gpu=0 true

@@ -1,0 +1,3 @@
+# syntax=docker/dockerfile:1.99-labs
+FROM base
+RUN true

@@ -1,0 +1,2 @@
+# syntax=example.com/some/frontend:1
+FROM base

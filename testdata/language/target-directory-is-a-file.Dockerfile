@@ -1,0 +1,3 @@
+FROM base
+COPY file /x
+COPY dir /x
