@@ -218,6 +218,8 @@ pub(crate) fn place(
         })
         .sum();
     let into = into_directory(op) || placement.is_directory(&dest)?;
+    // A link that is itself the destination is written through, wherever it leads to inside the root.
+    let dest = if into { dest } else { placement.resolve(&dest, true)? };
     if count > 1 && !into && !only_directories(reading) {
         return Err(BuildErrorKind::Copy {
             message: format!("{count} sources cannot become one file {:?}", op.dest),

@@ -81,8 +81,9 @@ impl<'a> Placement<'a> {
         }
     }
 
-    /// `path` with every link on the way followed inside the root; what does not exist is taken as written.
-    fn resolve(&self, path: &LayerPath, last: bool) -> Result<LayerPath, BuildErrorKind> {
+    /// `path` with every link on the way followed inside the root, and a link at its end if `last`; what does not exist is taken
+    /// as written.
+    pub(crate) fn resolve(&self, path: &LayerPath, last: bool) -> Result<LayerPath, BuildErrorKind> {
         let mut pending: Vec<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
         pending.reverse();
         let mut at = LayerPath::root();
