@@ -15,7 +15,7 @@ use crate::error::BuildErrorKind;
 use crate::event::{TaskKind, TaskOutcome};
 use crate::layers::base::Base;
 use crate::layers::pull::Puller;
-use crate::store::{read_json, write_json};
+use crate::store::{note_use, read_json, write_json};
 
 /// An image and where its layers are to be had.
 type Found = (Arc<dyn ImageSource>, ResolvedImage);
@@ -151,10 +151,11 @@ impl<'a> Bases<'a> {
         };
         let same = read_json::<Remembered>(memory)?
             .is_some_and(|r| (r.manifest, r.root) == (record.manifest, record.root));
-        if !same {
-            write_json(&store.tmp(), memory, &record)?;
+        if same {
+            note_use(memory);
+            return Ok(());
         }
-        Ok(())
+        Ok(write_json(&store.tmp(), memory, &record)?)
     }
 
     /// What `reference` was when it was last asked for, if all of that is still in the store.
@@ -169,6 +170,7 @@ impl<'a> Bases<'a> {
         let Ok(manifest) = kiln_oci::manifest::Manifest::parse(&manifest_bytes) else { return Ok(None) };
         let Ok(config_bytes) = content.read_blob(&manifest.config.digest) else { return Ok(None) };
         let Ok(config) = serde_json::from_slice(&config_bytes) else { return Ok(None) };
+        note_use(memory);
         Ok(Some(ResolvedImage {
             reference: reference.clone(),
             manifest_digest: record.manifest,

@@ -59,7 +59,7 @@ impl<'a> Contexts<'a> {
         let root = fs_err::canonicalize(root)?;
         let id = Digest::of(root.as_os_str().as_encoded_bytes());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
-        let cache = StatCache::load(self.store.context_path(&id), now);
+        let cache = StatCache::load(self.store.context_path(&id), &root, now);
         let context = Arc::new(ContextFiles::open(&root, whence, ignore_file(&root, ignore)?, cache)?);
         open.insert(name.to_owned(), context.clone());
         Ok(context)

@@ -110,7 +110,7 @@ impl Engine {
         if parsed.diagnostics.iter().any(|d| d.severity == Severity::Error) {
             return Err(BuildErrorKind::Dockerfile(parsed.diagnostics).into());
         }
-        let lease = Arc::new(self.store.lease()?);
+        let lease = self.store.lease()?;
         let puller = Puller { frozen: request.mode == Mode::Foresee, ..Puller::new(&self.store, &reporter) };
         let bases = Bases::new(puller, self.images.clone(), request.pull);
         let contexts = Contexts::new(&self.store, request);

@@ -24,7 +24,7 @@ use crate::record::{BuildRecord, Place};
 use crate::report::Reporter;
 use crate::request::{Mode, Request};
 use crate::schedule::{Permits, Slots};
-use crate::store::{Store, read_json, write_json};
+use crate::store::{Store, note_use, read_json, write_json};
 use crate::why::Why;
 
 /// Says why a step of the build with this record is not taken from the cache.
@@ -203,6 +203,7 @@ impl Work<'_> {
         if !forms::is_there(self.store, &record.layer)? {
             return Ok(None);
         }
+        note_use(&self.store.step_path(key));
         let layer = Arc::new(Layer::new(record.layer, record.content, None).times_of_run(record.ran));
         Ok(Some(Made {
             layer,

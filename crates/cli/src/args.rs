@@ -9,6 +9,7 @@ pub(crate) mod build;
 pub(crate) mod csv;
 pub(crate) mod history;
 pub(crate) mod output;
+pub(crate) mod prune;
 pub(crate) mod values;
 
 /// Builds OCI images from Dockerfiles, without a daemon and without root.
@@ -127,12 +128,27 @@ pub(crate) struct PruneArgs {
     /// Remove the whole build cache, too; images with a name stay
     #[arg(short, long)]
     pub(crate) all: bool,
-    /// Keep what was used within this time, such as 24h or 7d
+    /// Remove the part of the cache that was not used for this long, such as 24h or 7d
     #[arg(long, value_name = "AGE", value_parser = values::age)]
-    pub(crate) keep_younger: Option<std::time::Duration>,
-    /// Keep the newest of the cache up to this size, such as 10g
-    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub(crate) older_than: Option<std::time::Duration>,
+    /// Remove what was longest unused until the cache is no larger than this, such as 10g
+    #[arg(long, value_name = "SIZE", value_parser = values::size, alias = "max-used-space", alias = "reserved-space")]
     pub(crate) keep_storage: Option<u64>,
+    /// Remove only what matches: type=regular|exec.cachemount|source.local|internal, until=24h, id=ID (also with !=)
+    #[arg(long, value_name = "FILTER", value_parser = prune::filter)]
+    pub(crate) filter: Vec<kiln_build::collect::Filter>,
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// List what is removed
+    #[arg(long)]
+    pub(crate) verbose: bool,
+    /// Nothing: kiln never asks (taken as docker takes it)
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Keep the store under its share of the disk, as kiln does by itself about once a day
+    #[arg(long, hide = true, conflicts_with_all = ["all", "older_than", "keep_storage", "filter", "dry_run"])]
+    pub(crate) automatic: bool,
     #[command(flatten)]
     pub(crate) list: ListArgs,
 }

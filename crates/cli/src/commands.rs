@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kiln_build::engine::{Engine, EngineOptions};
+use kiln_build::store::{Lock, lease_of};
 use kiln_oci::blobs::Blobs;
 use kiln_oci::store::ContentStore;
 use kiln_registry::{Client, Options, Proxies, default_credential_files};
@@ -24,6 +25,7 @@ mod names;
 mod past;
 mod push;
 mod space;
+mod upkeep;
 mod verify;
 mod version;
 
@@ -57,7 +59,12 @@ pub(crate) fn run(cli: &Cli, environment: &Environment) -> Result<(), Failed> {
     };
     let done = match &cli.command {
         Command::Version(list) => version::run(*list),
-        Command::Build(args) => return build::run(args, &setting(environment)?),
+        Command::Build(args) => {
+            let setting = setting(environment)?;
+            let done = build::run(args, &setting);
+            upkeep::after_build(&setting);
+            return done;
+        }
         Command::Push(args) => return push::run(args, &setting(environment)?),
         Command::Verify(args) => verify::run(args, &setting(environment)?),
         Command::Inspect(args) => inspect::run(args, &setting(environment)?),
@@ -115,6 +122,12 @@ impl Setting<'_> {
     pub(crate) fn engine(&self, client: Client, rung: Rung) -> Result<Engine, CliError> {
         let options = EngineOptions { store: self.store.clone(), images: Arc::new(client), rung };
         Ok(Engine::open(options)?)
+    }
+
+    /// Keeps `kiln prune` away while names of images change or an image leaves; `None` where there is no store yet.
+    pub(crate) fn lease(&self) -> Result<Option<Lock>, CliError> {
+        let is_store = self.store.join("locks").is_dir();
+        Ok(is_store.then(|| lease_of(&self.store)).transpose()?)
     }
 
     /// The store's images alone: a valid OCI layout.

@@ -63,6 +63,8 @@ pub(crate) fn climb(store: &Path) -> Result<Footing, CliError> {
         Rung::Root if may_mount() => return Ok(now),
         Rung::Root | Rung::None => {}
     }
+    // What is tried leaves nothing in folders that are none of ours, however it ends. Where this fails the probe says why.
+    let _ = fs_err::create_dir_all(store);
     let Probe { rung, findings } = probe(store);
     if matches!(rung, Rung::SubIds | Rung::SingleId) && now.rung == Rung::None {
         let never = enter_user_namespace(rung)?;

@@ -245,6 +245,9 @@ fn try_overlay(directory: &Path) -> Trial {
             return Trial::Store(error.to_string());
         }
     }
+    // Who finds the directory can tell by this whether somebody still works in it.
+    let locked = fs_err::File::open(directory).and_then(|file| file.lock_shared().map(|()| file));
+    let Ok(_at_work) = locked else { return Trial::Store(format!("cannot lock {}", directory.display())) };
     match overlay::mount(&[lower], Some(&Scratch { upper, work }), &anchor) {
         Ok(mounted) => match rustix::fs::mkdirat(mounted.as_fd(), "made", rustix::fs::Mode::from(0o755)) {
             Ok(()) => Trial::Fine,

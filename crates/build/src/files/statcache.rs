@@ -5,7 +5,9 @@
 //! older than the look itself could have changed afterwards within the clock's grain: it is not kept.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use kiln_layer::path::LayerPath;
@@ -64,20 +66,24 @@ struct Known {
 /// The memory of one context.
 pub(crate) struct StatCache {
     file: PathBuf,
+    root: PathBuf,
     known: HashMap<Vec<u8>, Known>,
     /// Wall clock when this look began, in nanoseconds.
     now: i128,
     changed: bool,
 }
 
-const MAGIC: &[u8; 8] = b"kilnst1\n";
+const MAGIC: &[u8; 8] = b"kilnst2\n";
 const FIXED: usize = 4 + 8 * 3 + 16 * 2 + 1 + 32;
 
 impl StatCache {
     /// Reads the cache in `file`; empty if there is none or it is not understood. `now` is the wall clock in nanoseconds since 1970.
-    pub(crate) fn load(file: PathBuf, now: i128) -> Self {
-        let known = fs_err::read(&file).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default();
-        Self { file, known, now, changed: false }
+    /// It is that of the context in `root`.
+    pub(crate) fn load(file: PathBuf, root: &Path, now: i128) -> Self {
+        let decoded = fs_err::read(&file).ok().and_then(|bytes| decode(&bytes));
+        let known = decoded.filter(|(of, _)| of == root).map(|(_, known)| known).unwrap_or_default();
+        crate::store::note_use(&file);
+        Self { file, root: root.to_owned(), known, now, changed: false }
     }
 
     pub(crate) fn digest(&self, path: &LayerPath, stamp: &Stamp) -> Option<Digest> {
@@ -120,13 +126,43 @@ impl StatCache {
             return Ok(());
         }
         self.changed = false;
-        crate::store::write_bytes(tmp, &self.file, &encode(&self.known))
+        crate::store::write_bytes(tmp, &self.file, &encode(&self.root, &self.known))
     }
 }
 
-fn encode(known: &HashMap<Vec<u8>, Known>) -> Vec<u8> {
+/// Takes out of the stat caches in `dir` what they know of files that are not there any more, and the caches of whole contexts
+/// that are gone or cannot be understood.
+pub(crate) fn forget_deleted(dir: &Path, tmp: &Path) -> io::Result<()> {
+    for entry in fs_err::read_dir(dir)? {
+        let file = entry?.path();
+        let decoded = fs_err::read(&file).ok().and_then(|bytes| decode(&bytes));
+        let Some((root, mut known)) = decoded.filter(|(root, _)| root.is_dir()) else {
+            fs_err::remove_file(&file)?;
+            continue;
+        };
+        let before = known.len();
+        known.retain(|path, _| is_there(&root.join(OsStr::from_bytes(path))));
+        if known.is_empty() {
+            fs_err::remove_file(&file)?;
+        } else if known.len() < before {
+            crate::store::write_bytes(tmp, &file, &encode(&root, &known))?;
+        }
+    }
+    Ok(())
+}
+
+/// Also where it cannot be looked at: then it may be.
+fn is_there(path: &Path) -> bool {
+    let gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+    fs_err::symlink_metadata(path).err().is_none_or(|error| !gone.contains(&error.kind()))
+}
+
+fn encode(root: &Path, known: &HashMap<Vec<u8>, Known>) -> Vec<u8> {
     let mut out = Vec::with_capacity(16 + known.len() * (FIXED + 40));
     out.extend_from_slice(MAGIC);
+    let root = root.as_os_str().as_bytes();
+    out.extend_from_slice(&(root.len() as u32).to_le_bytes());
+    out.extend_from_slice(root);
     for (path, k) in known {
         out.extend_from_slice(&(path.len() as u32).to_le_bytes());
         for number in [k.stamp.dev, k.stamp.ino, k.stamp.size] {
@@ -143,12 +179,15 @@ fn encode(known: &HashMap<Vec<u8>, Known>) -> Vec<u8> {
     out
 }
 
-fn decode(bytes: &[u8]) -> Option<HashMap<Vec<u8>, Known>> {
+fn decode(bytes: &[u8]) -> Option<(PathBuf, HashMap<Vec<u8>, Known>)> {
     let (body, sum) = bytes.split_at_checked(bytes.len().checked_sub(32)?)?;
     if Digest::of(body).as_bytes() != sum {
         return None;
     }
     let mut rest = body.strip_prefix(MAGIC)?;
+    let length = u32::from_le_bytes(take(&mut rest)?) as usize;
+    let (root, tail) = rest.split_at_checked(length)?;
+    rest = tail;
     let mut known = HashMap::new();
     while !rest.is_empty() {
         let length = u32::from_le_bytes(take(&mut rest)?) as usize;
@@ -167,7 +206,7 @@ fn decode(bytes: &[u8]) -> Option<HashMap<Vec<u8>, Known>> {
         let entry = Known { stamp, digest: (flags & 2 != 0).then_some(digest), no_xattrs: flags & 1 != 0 };
         known.insert(path.to_vec(), entry);
     }
-    Some(known)
+    Some((OsStr::from_bytes(root).into(), known))
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
@@ -186,12 +225,13 @@ mod tests {
 
     #[test]
     fn survives_a_round_trip_and_refuses_damage() {
-        let mut cache = StatCache::load("/nonexistent/cache".into(), 1_000_000_000);
+        let mut cache = StatCache::load("/nonexistent/cache".into(), Path::new("/context"), 1_000_000_000);
         let path = LayerPath::clean("a/b");
         cache.note_digest(&path, &stamp(5), Digest::of(b"x"));
         cache.note_no_xattrs(&path, &stamp(5));
-        let bytes = encode(&cache.known);
-        let back = decode(&bytes).expect("decodes");
+        let bytes = encode(Path::new("/context"), &cache.known);
+        let (root, back) = decode(&bytes).expect("decodes");
+        assert_eq!(root, Path::new("/context"));
         assert_eq!(back[b"a/b".as_slice()].digest, Some(Digest::of(b"x")));
         assert!(back[b"a/b".as_slice()].no_xattrs);
         for i in 0..bytes.len() {
@@ -203,7 +243,7 @@ mod tests {
 
     #[test]
     fn what_changed_just_now_is_not_believed() {
-        let mut cache = StatCache::load("/nonexistent/cache".into(), 1_000_000_000);
+        let mut cache = StatCache::load("/nonexistent/cache".into(), Path::new("/context"), 1_000_000_000);
         let path = LayerPath::clean("a");
         cache.note_digest(&path, &stamp(1_000_000_000 - 1), Digest::of(b"x"));
         assert_eq!(cache.digest(&path, &stamp(1_000_000_000 - 1)), None);

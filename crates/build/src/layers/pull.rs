@@ -27,7 +27,7 @@ use crate::layers::relay::{Inlet, Outlet, relay};
 use crate::layers::{Layer, Pulled};
 use crate::report::{Reporter, Transfer, short};
 use crate::schedule::side_by_side;
-use crate::store::{Store, read_json, write_json};
+use crate::store::{Store, note_use, read_json, write_json};
 
 /// What is known of a layer blob that was pulled.
 #[derive(Serialize, Deserialize)]
@@ -123,6 +123,9 @@ impl<'a> Puller<'a> {
         let whole = self.store.content().size_of(&descriptor.digest) == Some(descriptor.size)
             && self.store.index_path(&record.layer).exists()
             && record.diff_id == diff_id;
+        if whole {
+            note_use(&self.store.base_path(&descriptor.digest));
+        }
         let pulled = Pulled { descriptor: descriptor.clone(), diff_id };
         Ok(whole.then(|| Arc::new(Layer::new(record.layer, record.content, Some(pulled)))))
     }

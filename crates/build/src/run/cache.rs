@@ -7,7 +7,7 @@ use kiln_oci::digest::Digest;
 use kiln_plan::model::CacheSharing;
 
 use crate::error::BuildErrorKind;
-use crate::store::{Lock, Store};
+use crate::store::{Lock, Store, note_use};
 
 /// A cache directory in use.
 #[derive(Clone)]
@@ -52,6 +52,8 @@ pub(crate) fn open(
     if cache.is_fresh() {
         fs_err::create_dir_all(&path)?;
         fs_err::write(path.join("id"), id)?;
+    } else {
+        note_use(&path.join("id"));
     }
     Ok(cache)
 }

@@ -2,7 +2,8 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use kiln_layer::unpack::Owners;
 use kiln_oci::digest::Digest;
@@ -18,7 +19,16 @@ const FORMAT: &str = "kiln store 1\n";
 const MARK: &str = "kiln-store";
 
 /// The lock that builds share and collection takes alone.
-const COLLECT: &str = "collect";
+pub(crate) const COLLECT: &str = "collect";
+
+/// Held for a moment by a build that is about to take its lease, and by a collection that has waited long enough.
+pub(crate) const GATE: &str = "gate";
+
+/// The file whose time is that of the last look whether the store takes too much of its disk.
+pub(crate) const STAMP: &str = "tended";
+
+/// How long a build stands at a closed gate. It is only for the sake of order: what keeps collection away is the lease.
+const QUEUE: Duration = Duration::from_secs(5);
 
 /// How often a lock that somebody else holds is tried again.
 const LOOK: Duration = Duration::from_millis(20);
@@ -43,6 +53,8 @@ pub struct Store {
     root: PathBuf,
     content: ContentStore,
     owners: Owners,
+    /// The lease of this process, while there is one.
+    lease: Mutex<Weak<Lock>>,
 }
 
 const FOLDERS: [&str; 10] =
@@ -52,7 +64,7 @@ const FOLDERS: [&str; 10] =
 fn is_ours(name: &OsStr) -> bool {
     // The sandbox tries an overlay on the store's file system, in a folder called `.kiln-probe-` and a number.
     let probe = name.as_encoded_bytes().starts_with(b".kiln-probe-");
-    probe || FOLDERS.into_iter().chain(["oci", "tmp", MARK]).any(|known| name == known)
+    probe || FOLDERS.into_iter().chain(["oci", "tmp", MARK, STAMP]).any(|known| name == known)
 }
 
 impl Store {
@@ -95,8 +107,10 @@ impl Store {
             .map_err(BuildErrorKind::Content)?;
         if !marker.exists() {
             super::record::write_bytes(&tmp, &marker, FORMAT.as_bytes()).map_err(BuildErrorKind::Io)?;
+            // A new store has a day before its size is looked at.
+            fs_err::write(root.join(STAMP), "").map_err(BuildErrorKind::Io)?;
         }
-        Ok(Self { root: root.to_owned(), content, owners })
+        Ok(Self { root: root.to_owned(), content, owners, lease: Mutex::default() })
     }
 
     /// Where it is.
@@ -202,17 +216,41 @@ impl Store {
         Ok(Lock::try_exclusive(&self.root.join("locks").join(name)).map_err(BuildErrorKind::Io)?)
     }
 
-    /// Waits until no build holds a lease, and keeps new ones waiting.
-    pub(crate) fn collection(&self) -> Result<Lock, BuildError> {
-        self.lock(COLLECT)
+    /// What a collection holds, if no build holds a lease; it keeps new ones waiting.
+    pub(crate) fn try_collection(&self) -> Result<Option<Lock>, BuildError> {
+        self.try_lock(COLLECT)
     }
 
-    /// Keeps collection away for as long as it is held; any number of builds hold it at once.
-    pub fn lease(&self) -> Result<Lock, BuildError> {
-        Ok(self.shared_lease().map_err(BuildErrorKind::Io)?)
+    /// Keeps builds from beginning, for a few seconds at most.
+    pub(crate) fn close_gate(&self) -> Result<Option<Lock>, BuildError> {
+        self.try_lock(GATE)
     }
 
-    pub(crate) fn shared_lease(&self) -> std::io::Result<Lock> {
-        Lock::shared(&self.root.join("locks").join(COLLECT))
+    /// Keeps collection away for as long as it is held; any number of builds hold it at once. All that ask in one process get the same
+    /// one, so that whoever has it never waits for another.
+    pub fn lease(&self) -> Result<Arc<Lock>, BuildError> {
+        let mut current = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lease) = current.upgrade() {
+            return Ok(lease);
+        }
+        let lease = Arc::new(lease_of(&self.root)?);
+        *current = Arc::downgrade(&lease);
+        Ok(lease)
     }
+}
+
+/// A lease of the store in `root`, for those who change names of images and need no engine; see [`Store::lease`].
+///
+/// # Errors
+/// If there is no store, or none that can be written.
+pub fn lease_of(root: &Path) -> Result<Lock, BuildError> {
+    let locks = root.join("locks");
+    let began = Instant::now();
+    while began.elapsed() < QUEUE {
+        if Lock::try_shared(&locks.join(GATE)).map_err(BuildErrorKind::Io)?.is_some() {
+            break;
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(Lock::shared(&locks.join(COLLECT)).map_err(BuildErrorKind::Io)?)
 }

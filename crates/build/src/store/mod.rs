@@ -8,6 +8,7 @@ mod layout;
 mod lock;
 mod record;
 
-pub use layout::Store;
+pub(crate) use layout::{COLLECT, GATE, STAMP};
+pub use layout::{Store, lease_of};
 pub use lock::Lock;
-pub(crate) use record::{read_json, write_bytes, write_json};
+pub(crate) use record::{note_use, read_json, write_bytes, write_json};

@@ -2,7 +2,9 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -24,6 +26,21 @@ fn write_with(
     fs_err::rename(&temporary, path).inspect_err(|_| {
         let _ = fs_err::remove_file(&temporary);
     })
+}
+
+/// How exactly uses are noted: a build that finds everything cached should write nothing.
+const RECENTLY: Duration = Duration::from_secs(3600);
+
+/// Notes that the record at `path` is of use: its time is what collection goes by. Best effort, since a store that cannot be written
+/// may still be read.
+pub(crate) fn note_use(path: &Path) {
+    let now = SystemTime::now();
+    let is_noted = |last: SystemTime| now.duration_since(last).is_ok_and(|age| age < RECENTLY);
+    if fs_err::metadata(path).and_then(|meta| meta.modified()).is_ok_and(|last| !is_noted(last)) {
+        let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        let _ = utimensat(CWD, path, &times, AtFlags::empty());
+    }
 }
 
 /// Writes a record.

@@ -23,6 +23,9 @@ pub(crate) const CASES: &[Case] = &[
     ("store: what was left by a killed build does no harm", leftovers),
 ];
 
+const ALL: PruneOptions =
+    PruneOptions { all: true, older_than: None, keep_storage: None, filters: Vec::new(), dry_run: false };
+
 const TEXT: &str = "FROM base\nCOPY d /d\nWORKDIR /w\n";
 
 fn ground() -> Ground {
@@ -46,7 +49,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 fn prune() {
     let ground = ground();
     let digest = ground.build(TEXT).image.digest;
-    let pruned = ground.engine().prune(PruneOptions { all: false }).unwrap();
+    let pruned = ground.engine().prune(&PruneOptions::default(), &|| true).unwrap();
     assert!(pruned.objects > 0, "locks at least");
     ground.verify();
     let again = ground.build(TEXT);
@@ -56,14 +59,14 @@ fn prune() {
     // A record that cannot be read does not stop it.
     let record = files(&ground.store().join("step")).remove(0);
     fs_err::write(record, b"\xff\xfe{").unwrap();
-    ground.engine().prune(PruneOptions { all: false }).unwrap();
+    ground.engine().prune(&PruneOptions::default(), &|| true).unwrap();
     ground.verify();
 }
 
 fn prune_all() {
     let ground = ground();
     let digest = ground.build(TEXT).image.digest;
-    ground.engine().prune(PruneOptions { all: true }).unwrap();
+    ground.engine().prune(&ALL, &|| true).unwrap();
     ground.verify();
     for folder in ["step", "layer", "tree", "chain", "base", "tmp", "context", "cache", "log"] {
         assert_eq!(files(&ground.store().join(folder)), Vec::<PathBuf>::new(), "{folder}");
@@ -75,7 +78,7 @@ fn prune_all() {
     let engine = ground.engine();
     let content = engine.store().content();
     content.layout().untag("image:latest").unwrap();
-    engine.prune(PruneOptions { all: true }).unwrap();
+    engine.prune(&ALL, &|| true).unwrap();
     assert_eq!(content.list().unwrap(), []);
 }
 
@@ -85,7 +88,7 @@ fn usage() {
     let engine = ground.engine();
     let before = engine.usage().unwrap();
     assert!(before.images > 0 && before.records > 0 && before.unfinished < 64 << 10, "{before:?}");
-    let pruned = engine.prune(PruneOptions { all: true }).unwrap();
+    let pruned = engine.prune(&ALL, &|| true).unwrap();
     let after = engine.usage().unwrap();
     assert_eq!(before.total() - after.total(), pruned.bytes, "{before:?} {after:?}");
 }
@@ -96,7 +99,7 @@ fn leases() {
     let (told, heard) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            ground.engine().prune(PruneOptions { all: true }).unwrap();
+            ground.engine().prune(&ALL, &|| true).unwrap();
             told.send(()).unwrap();
         });
         let early = heard.recv_timeout(std::time::Duration::from_millis(100));
@@ -222,6 +225,6 @@ fn leftovers() {
         .unwrap();
     fs_err::write(tmp.join(".tmpabc"), "half").unwrap();
     assert_eq!(ground.build(TEXT).image.digest, digest);
-    ground.engine().prune(PruneOptions::default()).unwrap();
+    ground.engine().prune(&PruneOptions::default(), &|| true).unwrap();
     assert_eq!(fs_err::read_dir(&tmp).unwrap().count(), 0);
 }

@@ -241,21 +241,31 @@ pub(crate) fn size(text: &str) -> Result<u64, ValueError> {
     Ok((number * 1024_f64.powi(power)) as u64)
 }
 
-/// Reads an age: `90s`, `30m`, `24h`, `7d`, `2w`.
+/// Reads an age: `90s`, `30m`, `24h`, `7d`, `2w`, or several in a row: `1h30m`.
 pub(crate) fn age(text: &str) -> Result<std::time::Duration, ValueError> {
     let wanted = ValueError::Expected("an age such as 30m, 24h or 7d");
-    let split = text.find(|c: char| !c.is_ascii_digit()).ok_or(wanted.clone())?;
-    let (number, unit) = text.split_at(split);
-    let number: u64 = number.parse().map_err(|_| wanted.clone())?;
-    let unit = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        "w" => 7 * 86_400,
-        _ => return Err(wanted),
-    };
-    number.checked_mul(unit).map(std::time::Duration::from_secs).ok_or(wanted)
+    let mut seconds = 0_u64;
+    let mut rest = text;
+    loop {
+        let split = rest.find(|c: char| !c.is_ascii_digit()).ok_or(wanted.clone())?;
+        let (number, behind) = rest.split_at(split);
+        let number: u64 = number.parse().map_err(|_| wanted.clone())?;
+        let mut letters = behind.chars();
+        let unit = match letters.next() {
+            Some('s') => 1,
+            Some('m') => 60,
+            Some('h') => 3600,
+            Some('d') => 86_400,
+            Some('w') => 7 * 86_400,
+            _ => return Err(wanted),
+        };
+        let more = number.checked_mul(unit).and_then(|more| seconds.checked_add(more));
+        seconds = more.ok_or(wanted.clone())?;
+        rest = letters.as_str();
+        if rest.is_empty() {
+            return Ok(std::time::Duration::from_secs(seconds));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -329,10 +339,10 @@ mod tests {
         for text in ["", "m", "-1", "1x", "1.2.3"] {
             assert!(size(text).is_err(), "{text}");
         }
-        for (text, want) in [("90s", 90), ("2h", 7200), ("1d", 86_400), ("2w", 1_209_600)] {
+        for (text, want) in [("90s", 90), ("2h", 7200), ("1d", 86_400), ("2w", 1_209_600), ("1h30m", 5400)] {
             assert_eq!(age(text).map(|d| d.as_secs()), Ok(want), "{text}");
         }
-        for text in ["5", "h", "1y", "99999999999999999999s", "9999999999999999999w"] {
+        for text in ["", "5", "h", "1y", "1h30", "99999999999999999999s", "9999999999999999999w"] {
             assert!(age(text).is_err(), "{text}");
         }
     }

@@ -55,6 +55,7 @@ fn unknown(entries: &[Entry], text: &str) -> CliError {
 
 /// `kiln tag`
 pub(super) fn tag(args: &TagArgs, setting: &Setting<'_>) -> Result<(), CliError> {
+    let _lease = setting.lease()?;
     let store = setting.content()?;
     let mut image = find(&store, &args.image)?;
     image.annotations.clear();
@@ -65,6 +66,7 @@ pub(super) fn tag(args: &TagArgs, setting: &Setting<'_>) -> Result<(), CliError>
 
 /// `kiln rmi`: names go, what nothing names goes with the next prune. All must be there, or nothing is done.
 pub(super) fn remove(args: &RmiArgs, setting: &Setting<'_>) -> Result<(), CliError> {
+    let _lease = setting.lease()?;
     let store = setting.content()?;
     let mut wanted = Vec::new();
     for text in &args.images {

@@ -11,6 +11,7 @@ use crate::output::push::{Destination, Origin, push};
 use crate::render::Screen;
 
 pub(super) fn run(args: &PushArgs, setting: &Setting<'_>) -> Result<(), Failed> {
+    let _lease = setting.lease()?;
     let store = setting.content()?;
     let root = names::find(&store, &args.image)?;
     let name = args.name.as_ref().unwrap_or(&args.image);
