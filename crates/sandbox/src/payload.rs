@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Access, AtFlags, FileType, Gid, Mode, OFlags, Uid};
@@ -32,18 +32,19 @@ const DOCKER_CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SETFCAP);
 
 /// Becomes the program. Returns only if that failed.
-pub(crate) fn become_program(spec: &Spec) -> Error {
-    match prepare(spec) {
+/// It reads `input`, and if that is a terminal it is the program's own.
+pub(crate) fn become_program(spec: &Spec, input: Option<OwnedFd>) -> Error {
+    match prepare(spec, input) {
         Ok(command) => command.exec(),
         Err(error) => error,
     }
 }
 
-fn prepare(spec: &Spec) -> Result<Command, Error> {
+fn prepare(spec: &Spec, input: Option<OwnedFd>) -> Result<Command, Error> {
     let command = Command::new(spec)?;
     rustix::process::setsid().map_err(failed(Action::Fork))?;
     sys::reset_signals();
-    streams(spec).map_err(failed(Action::Streams))?;
+    streams(spec, input).map_err(failed(Action::Streams))?;
     rustix::process::umask(Mode::from(0o022));
     for limit in &spec.ulimits {
         set_limit(limit)?;
@@ -64,11 +65,18 @@ fn prepare(spec: &Spec) -> Result<Command, Error> {
     Ok(command)
 }
 
-/// Standard input from nothing; output belongs to the user, who may open `/dev/stdout` again.
-fn streams(spec: &Spec) -> io::Result<()> {
-    let null =
-        rustix::fs::openat(rustix::fs::CWD, c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::stdio::dup2_stdin(&null)?;
+/// Standard input from `input` or nothing; output belongs to the user, who may open `/dev/stdout` again.
+fn streams(spec: &Spec, input: Option<OwnedFd>) -> io::Result<()> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let input = match input {
+        Some(input) => input,
+        None => rustix::fs::openat(rustix::fs::CWD, c"/dev/null", flags, Mode::empty())?,
+    };
+    rustix::stdio::dup2_stdin(&input)?;
+    if rustix::termios::isatty(&input) {
+        // This makes it the place that Ctrl-C and job control work from: the session is new and has none.
+        rustix::process::ioctl_tiocsctty(&input)?;
+    }
     if spec.uid != 0 {
         for stream in [rustix::stdio::stdout(), rustix::stdio::stderr()] {
             let mode = rustix::fs::fstat(stream)?.st_mode;

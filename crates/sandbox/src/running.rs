@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::Shutdown;
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStderr, ChildStdout};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,12 +18,35 @@ use crate::wire;
 /// Everything that goes wrong on the way to the program, a missing program included, is the result
 /// of [`Running::wait`]; an error here means that not even the helper started.
 pub fn spawn(spec: &Spec, stdio: Stdio) -> Result<Running, Error> {
-    let output = match stdio {
-        Stdio::Piped => std::process::Stdio::piped,
-        Stdio::Inherited => std::process::Stdio::inherit,
+    let output = || match stdio {
+        Stdio::Piped => Ok(std::process::Stdio::piped()),
+        Stdio::Inherited => Ok(std::process::Stdio::inherit()),
     };
+    let started = Part::Run.start(output).map_err(|source| Error::Helper { source })?;
+    running(spec, started)
+}
+
+/// The same, for a process that somebody talks to. It reads `input`, and writes to `output` or else to the caller's own standard output
+/// and error.
+///
+/// If `input` is a terminal, the process's side of one that [`open_terminal`](crate::open_terminal) made, it becomes the process's
+/// controlling terminal.
+pub fn spawn_interactive(
+    spec: &Spec,
+    input: BorrowedFd<'_>,
+    output: Option<BorrowedFd<'_>>,
+) -> Result<Running, Error> {
     let failed = |source| Error::Helper { source };
-    let (mut child, control) = Part::Run.start(output).map_err(failed)?;
+    let output = || match output {
+        Some(file) => Ok(file.try_clone_to_owned()?.into()),
+        None => Ok(std::process::Stdio::inherit()),
+    };
+    let (child, control) = Part::Interact.start(output).map_err(failed)?;
+    wire::send_file(&control, input).map_err(failed)?;
+    running(spec, (child, control))
+}
+
+fn running(spec: &Spec, (mut child, control): (Child, UnixStream)) -> Result<Running, Error> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let running = Running {
         stdout,
@@ -30,7 +54,7 @@ pub fn spawn(spec: &Spec, stdio: Stdio) -> Result<Running, Error> {
         killer: Killer(Arc::new(control)),
         child: Mutex::new(State::Running(child)),
     };
-    wire::send(&*running.killer.0, spec).map_err(failed)?;
+    wire::send(&*running.killer.0, spec).map_err(|source| Error::Helper { source })?;
     Ok(running)
 }
 

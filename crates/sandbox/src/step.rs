@@ -30,11 +30,12 @@ pub(crate) enum Report {
 }
 
 /// The run helper's main function.
-pub(crate) fn main(control: &UnixStream) -> io::Result<()> {
+pub(crate) fn main(control: &UnixStream, interactive: bool) -> io::Result<()> {
     // Out of the terminal's reach: an interrupt is for the caller to handle.
     rustix::process::setsid()?;
+    let input = if interactive { Some(wire::receive_file(control)?) } else { None };
     let Some(spec) = wire::receive::<Spec>(control)? else { return Ok(()) };
-    if let Err(error) = run(&spec, control) {
+    if let Err(error) = run(&spec, input, control) {
         report(control, &Report::Failed(error));
     }
     Ok(())
@@ -45,7 +46,7 @@ fn report(control: &UnixStream, report: &Report) {
     let _ = wire::send(control, report);
 }
 
-fn run(spec: &Spec, control: &UnixStream) -> Result<(), Error> {
+fn run(spec: &Spec, input: Option<OwnedFd>, control: &UnixStream) -> Result<(), Error> {
     let backstage = Backstage::enter(&spec.stubs).map_err(failed(Action::Backstage))?;
     let (root, leftovers) = prepare_root(spec, &backstage)?;
     let ourselves = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
@@ -57,10 +58,12 @@ fn run(spec: &Spec, control: &UnixStream) -> Result<(), Error> {
         | if spec.network == Network::None { libc::CLONE_NEWNET } else { 0 };
     let inner = sys::fork_into(namespaces).map_err(|source| Error::Namespaces { source })?;
     let Some(inner) = inner else {
-        let outcome = init(spec, root, backstage, &ourselves);
+        let outcome = init((spec, input), root, backstage, &ourselves);
         report(control, &outcome.map_or_else(Report::Failed, Report::Ended));
         std::process::exit(0);
     };
+    // Whoever reads the other end of a terminal waits until nobody holds this one.
+    drop(input);
     let ended = watch(inner, control);
     // Nothing of the overlay may be in use any more when the caller reads its upper directory; and a
     // mount point can go only when nothing is mounted on it.
@@ -128,7 +131,12 @@ fn watch(inner: Pid, control: &UnixStream) -> io::Result<WaitStatus> {
 }
 
 /// Process 1 of the sandbox. Must not return before everything is over, since returning kills it.
-fn init(spec: &Spec, root: OwnedFd, backstage: Backstage, outside: &OwnedFd) -> Result<Exit, Error> {
+fn init(
+    (spec, input): (&Spec, Option<OwnedFd>),
+    root: OwnedFd,
+    backstage: Backstage,
+    outside: &OwnedFd,
+) -> Result<Exit, Error> {
     // The program must not look into this process, whose memory holds the request and whose
     // /proc entry leads to our executable.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed(Action::Isolate))?;
@@ -142,11 +150,11 @@ fn init(spec: &Spec, root: OwnedFd, backstage: Backstage, outside: &OwnedFd) -> 
     }
     let (mine, theirs) = UnixStream::pair().map_err(failed(Action::Fork))?;
     let Some(program) = sys::fork_into(0).map_err(failed(Action::Fork))? else {
-        let error = payload::become_program(spec);
+        let error = payload::become_program(spec, input);
         let _ = wire::send(&theirs, &error);
         std::process::exit(127);
     };
-    drop(theirs);
+    drop((theirs, input));
     let ended = reap_until(program).map_err(failed(Action::Fork))?;
     // The socket closed when the program began; it holds an error only if it did not.
     match wire::receive::<Error>(&mine) {
