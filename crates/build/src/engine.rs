@@ -110,6 +110,11 @@ impl Engine {
         if parsed.diagnostics.iter().any(|d| d.severity == Severity::Error) {
             return Err(BuildErrorKind::Dockerfile(parsed.diagnostics).into());
         }
+        if let Some(format) = self.store.was_older() {
+            let message =
+                format!("the store was of format {format}: its images were taken over, its cache was not");
+            reporter.notice(None, message);
+        }
         let lease = self.store.lease()?;
         let puller = Puller { frozen: request.mode == Mode::Foresee, ..Puller::new(&self.store, &reporter) };
         let bases = Bases::new(puller, self.images.clone(), request.pull);

@@ -166,6 +166,16 @@ pub enum BuildErrorKind {
         /// What is wrong with it.
         problem: String,
     },
+    /// The store cannot be where it is.
+    #[error("{path}: {problem}", path = .path.display())]
+    Place {
+        /// The store's folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// The way out.
+        remedy: String,
+    },
     /// The content store failed.
     #[error(transparent)]
     Content(#[from] kiln_oci::error::StoreError),

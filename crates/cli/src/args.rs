@@ -10,6 +10,7 @@ pub(crate) mod csv;
 pub(crate) mod history;
 pub(crate) mod output;
 pub(crate) mod prune;
+pub(crate) mod shell;
 pub(crate) mod values;
 
 /// Builds OCI images from Dockerfiles, without a daemon and without root.
@@ -56,6 +57,8 @@ pub(crate) enum Command {
     Log(history::LogArgs),
     /// Show what a step added, changed and removed, the largest first
     Diff(history::DiffArgs),
+    /// Open a shell, or run a command, in the files of a step of the last build
+    Shell(shell::ShellArgs),
     /// Remove what is not used from the store
     Prune(PruneArgs),
     /// Show what the store takes up on disk

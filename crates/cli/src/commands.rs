@@ -24,6 +24,7 @@ mod inspect;
 mod names;
 mod past;
 mod push;
+mod shell;
 mod space;
 mod upkeep;
 mod verify;
@@ -65,6 +66,7 @@ pub(crate) fn run(cli: &Cli, environment: &Environment) -> Result<(), Failed> {
             upkeep::after_build(&setting);
             return done;
         }
+        Command::Shell(args) => return shell::run(args, &setting(environment)?),
         Command::Push(args) => return push::run(args, &setting(environment)?),
         Command::Verify(args) => verify::run(args, &setting(environment)?),
         Command::Inspect(args) => inspect::run(args, &setting(environment)?),

@@ -12,10 +12,12 @@
 //! | 130 | Ctrl-C |
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use kiln_build::enter::EnterError;
 use kiln_build::error::{At, BuildError, BuildErrorKind, IgnoredBy};
 use kiln_build::history::{BuildId, HistoryError};
+use kiln_build::mend::may_be_damage;
 use kiln_dockerfile::diagnostic::Diagnostic;
 use kiln_dockerfile::suggest::nearest;
 use kiln_oci::error::StoreError;
@@ -160,6 +162,9 @@ pub(crate) enum CliError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A step cannot be entered.
+    #[error(transparent)]
+    Enter(#[from] kiln_build::enter::EnterError),
     /// An image could not be written out.
     #[error("cannot write {dest}")]
     Export {
@@ -258,6 +263,29 @@ impl CliError {
         report
     }
 
+    /// Whether something in the store may be damaged, and in which file if that is known.
+    pub(crate) fn damage(&self) -> Option<Option<&Path>> {
+        let kind = match self {
+            Self::Build { error, .. } | Self::Engine(error) => &error.kind,
+            Self::Store(error) | Self::Export { source: ExportError::Store(error), .. } => {
+                return may_be_damage(error).then(|| blob_of(error));
+            }
+            Self::Push(error) => match &*error.failure {
+                Failure::Local { cause, .. } => {
+                    let damaged = cause.get_ref()?.downcast_ref::<StoreError>()?;
+                    return may_be_damage(damaged).then(|| blob_of(damaged));
+                }
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let file = match kind {
+            BuildErrorKind::Content(error) => blob_of(error),
+            _ => None,
+        };
+        kind.may_be_damage().then_some(file)
+    }
+
     fn judge(&self) -> (u8, Option<String>) {
         match self {
             Self::Usage { hint, .. } => (status::USAGE, hint.clone()),
@@ -290,6 +318,7 @@ impl CliError {
             Self::NoLog { gone: true, .. } => (status::FAILED, say("a build with --no-cache writes it anew")),
             Self::NoLog { .. } => (status::FAILED, say("`kiln history BUILD` says which steps have a log")),
             Self::NotMade { .. } | Self::NotRecorded { .. } => (status::FAILED, say("build it again")),
+            Self::Enter(error) => judge_enter(error),
             Self::Export { source, .. } => judge_export(source),
             Self::Push(error) => judge_push(error),
             Self::Terminal { .. } => (status::USAGE, say("name a file with dest=FILE, or pipe it on")),
@@ -376,6 +405,7 @@ fn judge_build(kind: &BuildErrorKind) -> (u8, Option<String>) {
         BuildErrorKind::Store { .. } => {
             (status::HOST, say("`kiln prune --all` clears the build cache; named images stay"))
         }
+        BuildErrorKind::Place { remedy, .. } => (status::HOST, Some(remedy.clone())),
         BuildErrorKind::Content(error) => judge_store(error),
         BuildErrorKind::Tar(_)
         | BuildErrorKind::Pack(_)
@@ -480,6 +510,25 @@ fn judge_store(error: &StoreError) -> (u8, Option<String>) {
     }
 }
 
+fn judge_enter(error: &EnterError) -> (u8, Option<String>) {
+    match error {
+        EnterError::Gone { .. } => (status::FAILED, say("build again, then they are there")),
+        EnterError::NotReached { .. } => (status::USAGE, say("`kiln shell --failed` goes to where it ended")),
+        EnterError::Nothing { .. } => (status::USAGE, say("`--after` goes to what it left")),
+        EnterError::Build(kind) => judge_build(kind),
+        _ => (status::USAGE, None),
+    }
+}
+
+fn blob_of(error: &StoreError) -> Option<&Path> {
+    match error {
+        StoreError::Damaged { path, .. }
+        | StoreError::Missing { path, .. }
+        | StoreError::Malformed { path, .. } => Some(path),
+        _ => None,
+    }
+}
+
 fn judge_export(error: &ExportError) -> (u8, Option<String>) {
     match error {
         ExportError::Store(error) => judge_store(error),
@@ -494,9 +543,11 @@ fn judge_export(error: &ExportError) -> (u8, Option<String>) {
 fn judge_sandbox(error: &kiln_sandbox::Error) -> (u8, Option<String>) {
     use kiln_sandbox::Error;
     match error {
-        Error::NotFound { .. } | Error::Exec { .. } | Error::Cwd { .. } | Error::BadCommand => {
-            (status::FAILED, None)
-        }
+        Error::NotFound { .. } => (
+            status::FAILED,
+            say("`kiln shell --before N -- COMMAND` looks into the step with a program that is there"),
+        ),
+        Error::Exec { .. } | Error::Cwd { .. } | Error::BadCommand => (status::FAILED, None),
         Error::UnknownUlimit { .. } => (status::USAGE, None),
         Error::Unmapped { .. } | Error::NoSubordinateIds { .. } | Error::IdMap { .. } => {
             (status::HOST, say(MORE_IDS))

@@ -324,7 +324,10 @@ fn platforms(texts: &[String]) -> Result<Vec<Platform>, CliError> {
 /// The largest secret, as in BuildKit.
 const LARGEST_SECRET: u64 = 500 << 10;
 
-fn secrets(list: &[Secret], environment: &Environment) -> Result<BTreeMap<String, SecretSource>, CliError> {
+pub(crate) fn secrets(
+    list: &[Secret],
+    environment: &Environment,
+) -> Result<BTreeMap<String, SecretSource>, CliError> {
     let mut all = BTreeMap::new();
     for secret in list {
         let file = |path: &str| secret_file(&secret.id, path);

@@ -76,7 +76,7 @@ impl Usage {
                 "tree" => &mut usage.trees,
                 "cache" => &mut usage.caches,
                 "log" => &mut usage.logs,
-                "tmp" | "" => &mut usage.unfinished,
+                "tmp" | "failed" | "" => &mut usage.unfinished,
                 _ => &mut usage.records,
             } += object.bytes;
         }

@@ -23,7 +23,7 @@ const BUILDS: &str = "build";
 const WEAK: [&str; 1] = ["chain"];
 
 /// Folders of what is not finished, or only marks who is at work.
-const UNFINISHED: [&str; 3] = ["tmp", "locks", ""];
+const UNFINISHED: [&str; 4] = ["tmp", "failed", "locks", ""];
 
 /// Records are small; anything larger is not read for digests.
 const LARGEST_RECORD: u64 = 16 << 20;
@@ -101,7 +101,10 @@ impl Stock {
             } else if folder == BUILDS {
                 stock.is_unfinished[i] = true;
             } else if WEAK.contains(&folder) {
-                stock.weak.push((i, links.of_record(object)));
+                let mut about = links.of_record(object);
+                // Without its index a layer cannot be found, even if its blob stays as part of an image.
+                about.retain(|part| objects[*part].folder == "layer");
+                stock.weak.push((i, about));
             } else if !PARTS.contains(&folder) {
                 let unit = units.entry((folder, object.stem())).or_insert_with(|| unit(object));
                 unit.own.push(i);

@@ -93,6 +93,12 @@ fn blobs(store: &Store, id: &Digest) -> Result<Blobs, BuildErrorKind> {
     Ok(blobs)
 }
 
+/// Digests of all blobs that were made of layer `id`, whether they are there or not.
+pub(crate) fn blob_digests(store: &Store, id: &Digest) -> Result<Vec<Digest>, BuildErrorKind> {
+    let blobs: Blobs = read_json(&store.blob_record(id))?.unwrap_or_default();
+    Ok(blobs.0.values().map(|blob| blob.descriptor.digest).collect())
+}
+
 fn add_blob(store: &Store, id: &Digest, form: &str, blob: &Blob) -> Result<(), BuildErrorKind> {
     let _turn = store.lock(&format!("layer-{}", id.hex())).map_err(|e| e.kind)?;
     let mut all = blobs(store, id)?;

@@ -146,14 +146,18 @@ impl Rootfs {
 
     /// Its metadata as one tree; see [`Rootfs::layers`]. Indexes are read now; trees and blobs are named if they exist.
     pub(crate) fn view(&self, puller: &Puller<'_>) -> Result<View, BuildErrorKind> {
-        let layers = self.layers(puller)?;
-        let handles: Result<Vec<Arc<LayerHandle>>, BuildErrorKind> =
-            layers.iter().map(|layer| forms::handle(puller.store, layer)).collect();
-        Ok(View::new(handles?))
+        view_of(puller.store, &self.layers(puller)?)
     }
 
     /// What is known of the base's layers without having them, and the layers above.
     pub(crate) fn parts(&self) -> (Vec<Pulled>, &[Arc<Layer>]) {
         (self.base.iter().flat_map(|base| base.promised()).collect(), &self.above)
     }
+}
+
+/// The metadata of `layers`, lowest first, as one tree. Indexes are read now; trees and blobs are named if they exist.
+pub(crate) fn view_of(store: &Store, layers: &[Arc<Layer>]) -> Result<View, BuildErrorKind> {
+    let handles: Result<Vec<Arc<LayerHandle>>, BuildErrorKind> =
+        layers.iter().map(|layer| forms::handle(store, layer)).collect();
+    Ok(View::new(handles?))
 }

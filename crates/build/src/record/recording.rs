@@ -68,6 +68,13 @@ impl Recording {
         Self { began: Instant::now(), inner: Mutex::new(Inner { record, ..Inner::default() }) }
     }
 
+    /// The build begins once more, in this process: what was done so far is not what will be told.
+    pub fn begin_again(&self) {
+        let mut inner = self.lock();
+        inner.record.plans.clear();
+        inner.tasks.clear();
+    }
+
     /// What is known by now; the outcome is that of a build that ends here, unfinished.
     pub fn record(&self) -> BuildRecord {
         self.lock().record.clone()

@@ -12,9 +12,13 @@ pub(crate) fn hostname(request: &Request) -> &str {
 
 /// `/etc/hosts`.
 pub(crate) fn hosts(request: &Request) -> Vec<u8> {
-    let name = hostname(request);
+    hosts_of(hostname(request), &request.run.hosts)
+}
+
+/// The same for a step whose host is called `name`, with these names beside the ones that everybody has.
+pub(crate) fn hosts_of(name: &str, hosts: &[(String, String)]) -> Vec<u8> {
     let mut text = format!("127.0.0.1\tlocalhost {name}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-    for (name, address) in &request.run.hosts {
+    for (name, address) in hosts {
         text.push_str(&format!("{address}\t{name}\n"));
     }
     text.into_bytes()

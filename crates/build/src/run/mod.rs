@@ -1,7 +1,7 @@
 //! RUN: the only instruction that needs a root filesystem.
 
 mod cache;
-mod etc;
+pub(crate) mod etc;
 mod mounts;
 mod process;
 mod redact;
@@ -14,23 +14,28 @@ use std::sync::atomic::Ordering;
 use kiln_layer::diff::diff_upper;
 use kiln_layer::index::Index;
 use kiln_layer::path::LayerPath;
+use kiln_layer::unpack::Owners;
 use kiln_layer::view::View;
+use kiln_oci::digest::Digest;
 use kiln_plan::model::{NetworkMode, RunOp};
 use kiln_sandbox::{Exit, Network, Security, Spec, Ulimit};
 
 use crate::error::BuildErrorKind;
 use crate::files::rootfs::RootfsFiles;
 use crate::key::KeyParts;
-use crate::layers::{Layer, Rootfs, forms};
+use crate::layers::{Layer, Rootfs, forms, view_of};
 use crate::request::Network as AskedNetwork;
 use crate::run::mounts::Mounts;
+pub(crate) use crate::run::mounts::placed;
 use crate::run::redact::Redactor;
+pub(crate) use crate::run::ssh::Forward;
 use crate::schedule::side_by_side;
+use crate::store::Store;
 use crate::users;
 use crate::work::{Made, Turn, Work};
 
 /// The program that RUN's shell form needs is looked for here if the image sets no `PATH`.
-const PATH: &str = kiln_oci::config::DEFAULT_PATH;
+pub(crate) const PATH: &str = kiln_oci::config::DEFAULT_PATH;
 
 /// Does one RUN on `rootfs`.
 pub(crate) fn step(
@@ -49,12 +54,13 @@ pub(crate) fn step(
     let bound = mounts::add_to_key(work, op, &mut parts)?;
     let below = rootfs.chain(work.puller())?;
     parts.add("rootfs", "", below.to_string());
+    let key = parts.key();
     work.layer_of(&parts, &below, turn, |log| {
         if !work.can_run {
             work.wants_namespace.store(true, Ordering::Relaxed);
             return Err(BuildErrorKind::NeedsNamespace);
         }
-        Execution { work, op, turn, rootfs, bound: &bound }.run(log)
+        Execution { work, op, turn, rootfs, bound: &bound, key: &key }.run(log)
     })
 }
 
@@ -108,17 +114,18 @@ struct Execution<'a> {
     turn: &'a Turn<'a>,
     rootfs: &'a Rootfs,
     bound: &'a [mounts::Bound],
+    key: &'a Digest,
 }
 
 impl Execution<'_> {
     fn run(&self, log: &str) -> Result<Layer, BuildErrorKind> {
         let (work, op) = (self.work, self.op);
-        let scratch = Scratch::new(work)?;
-        let lower = trees(work, self.rootfs)?;
+        let scratch = Scratch::new(work.store)?;
+        let lower = trees(work.store, &self.rootfs.layers(work.puller())?, work.request.jobs)?;
         let view = self.rootfs.view(work.puller())?;
         let identity = users::identity(&view, &op.user)?;
         let upper = scratch.path().join("upper");
-        prepare_upper(&view, &upper, &op.cwd, work)?;
+        prepare_upper(&view, &upper, &op.cwd, work.store.owners())?;
         let mut mounts = Mounts::prepare(work, op, self.bound, scratch.path())?;
         let mut env = op.env.clone();
         env.extend(op.unkeyed_env.iter().cloned());
@@ -156,7 +163,11 @@ impl Execution<'_> {
         let log = work.store.log_path(log);
         let command = self.turn.step.text.strip_prefix("RUN ").unwrap_or(&self.turn.step.text);
         let hidden = Redactor::new(mounts.secrets.iter().map(Vec::as_slice));
-        match process::run(work.reporter, self.turn.task, &spec, (command, &log, &hidden))? {
+        let exit = process::run(work.reporter, self.turn.task, &spec, (command, &log, &hidden))?;
+        if exit != Exit::Code(0) {
+            work.store.keep_failed(self.key, &upper)?;
+        }
+        match exit {
             Exit::Code(0) => {}
             Exit::Code(code) => return Err(BuildErrorKind::Exit { command: command.to_owned(), code, log }),
             Exit::Signal(signal) => {
@@ -171,22 +182,25 @@ impl Execution<'_> {
 
 /// The trees of all layers, topmost first, as overlayfs takes them: layers that change nothing are left out, and of one that
 /// occurs twice (the same COPY again) only the upper place counts, since it repeats everything that the lower one does.
-fn trees(work: &Work<'_>, rootfs: &Rootfs) -> Result<Vec<std::path::PathBuf>, BuildErrorKind> {
-    let layers = rootfs.layers(work.puller())?;
-    let there = |layer: &Arc<Layer>| work.store.tree_path(&layer.id).exists();
+pub(crate) fn trees(
+    store: &Store,
+    layers: &[Arc<Layer>],
+    jobs: usize,
+) -> Result<Vec<std::path::PathBuf>, BuildErrorKind> {
+    let there = |layer: &Arc<Layer>| store.tree_path(&layer.id).exists();
     let missing: Vec<usize> = (0..layers.len()).filter(|i| !there(&layers[*i])).collect();
     if !missing.is_empty() {
-        let view = rootfs.view(work.puller())?;
-        side_by_side(work.request.jobs, missing.len(), |n| {
+        let view = view_of(store, layers)?;
+        side_by_side(jobs, missing.len(), |n| {
             let i = missing[n];
             let below = View::new(view.layers()[..i].to_vec());
-            forms::ensure_tree(work.store, &layers[i], &below).map(drop)
+            forms::ensure_tree(store, &layers[i], &below).map(drop)
         })?;
     }
     let mut trees = Vec::with_capacity(layers.len());
     let nothing = Index::default().content_id();
     for layer in layers.iter().filter(|layer| layer.content != nothing) {
-        let tree = work.store.tree_path(&layer.id);
+        let tree = store.tree_path(&layer.id);
         trees.retain(|earlier| *earlier != tree);
         trees.push(tree);
     }
@@ -195,7 +209,12 @@ fn trees(work: &Work<'_>, rootfs: &Rootfs) -> Result<Vec<std::path::PathBuf>, Bu
 }
 
 /// Makes the working directory where the image lacks it, and gives the upper directory the face of the image's root.
-fn prepare_upper(view: &View, upper: &Path, cwd: &str, work: &Work<'_>) -> Result<(), BuildErrorKind> {
+pub(crate) fn prepare_upper(
+    view: &View,
+    upper: &Path,
+    cwd: &str,
+    owners: Owners,
+) -> Result<(), BuildErrorKind> {
     use crate::copy::place::{Attributes, Placement};
     use kiln_layer::pack::{Content, PackEntry, write_tree};
     let files = RootfsFiles::new(view.clone(), String::new());
@@ -207,7 +226,7 @@ fn prepare_upper(view: &View, upper: &Path, cwd: &str, work: &Work<'_>) -> Resul
         let planned = placement.finish();
         entries = planned.into_iter().map(|p| PackEntry { entry: p.entry, content: Content::None }).collect();
     }
-    write_tree(&entries, &[], upper, work.store.owners(), view)?;
+    write_tree(&entries, &[], upper, owners, view)?;
     Ok(())
 }
 
@@ -215,15 +234,16 @@ fn prepare_upper(view: &View, upper: &Path, cwd: &str, work: &Work<'_>) -> Resul
 pub(crate) struct Scratch(tempfile::TempDir);
 
 impl Scratch {
-    fn new(work: &Work<'_>) -> Result<Self, BuildErrorKind> {
-        let dir = tempfile::Builder::new().prefix("run-").tempdir_in(work.store.tmp())?;
+    pub(crate) fn new(store: &Store) -> Result<Self, BuildErrorKind> {
+        let dir = tempfile::Builder::new().prefix("run-").tempdir_in(store.tmp())?;
+        store.check_attributes(dir.path())?;
         for name in ["upper", "work", "stubs"] {
             fs_err::create_dir(dir.path().join(name))?;
         }
         Ok(Self(dir))
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 }

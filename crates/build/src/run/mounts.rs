@@ -177,7 +177,8 @@ impl Preparing<'_> {
     fn bind(&self, from: &Origin, source: &str, readwrite: bool) -> Result<MountKind, BuildErrorKind> {
         let scratch = if readwrite { Some(self.scratch_pair()?) } else { None };
         if let Some((rootfs, _)) = self.work.rootfs_of(from)? {
-            let mut lower = super::trees(self.work, &rootfs)?;
+            let mut lower =
+                super::trees(self.work.store, &rootfs.layers(self.work.puller())?, self.work.request.jobs)?;
             if lower.is_empty() {
                 lower.push(self.directory("empty")?);
             }
@@ -313,7 +314,11 @@ impl Preparing<'_> {
 }
 
 /// The entries of a tree that holds what was found in a context: a directory's content at the root, a single file as `file`.
-fn placed(found: &[Gathered], attributes: Attributes, root: &Path) -> Result<Vec<PackEntry>, BuildErrorKind> {
+pub(crate) fn placed(
+    found: &[Gathered],
+    attributes: Attributes,
+    root: &Path,
+) -> Result<Vec<PackEntry>, BuildErrorKind> {
     let mut placement = Placement::new(None, Attributes { made: Mtime::default(), ..attributes });
     for one in found {
         let dest = if one.is_dir() { LayerPath::root() } else { LayerPath::clean("file") };

@@ -1,6 +1,7 @@
 //! Which folder holds what.
 
 use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -8,15 +9,12 @@ use std::time::{Duration, Instant};
 use kiln_layer::unpack::Owners;
 use kiln_oci::digest::Digest;
 use kiln_oci::store::{ContentStore, SyncPolicy};
+use rustix::fs::{XattrFlags, setxattr};
+use rustix::io::Errno;
 
 use crate::error::{BuildError, BuildErrorKind};
 use crate::store::lock::Lock;
-
-/// Written to the file `kiln-store` of a new store; a store with another number is refused.
-const FORMAT: &str = "kiln store 1\n";
-
-/// The file that says that a folder is a store, and of which format.
-const MARK: &str = "kiln-store";
+use crate::store::opening::{self, Found};
 
 /// The lock that builds share and collection takes alone.
 pub(crate) const COLLECT: &str = "collect";
@@ -26,6 +24,9 @@ pub(crate) const GATE: &str = "gate";
 
 /// The file whose time is that of the last look whether the store takes too much of its disk.
 pub(crate) const STAMP: &str = "tended";
+
+/// How many failed commands' files are kept.
+const FAILED: usize = 3;
 
 /// How long a build stands at a closed gate. It is only for the sake of order: what keeps collection away is the lease.
 const QUEUE: Duration = Duration::from_secs(5);
@@ -46,6 +47,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// cache/    cache mounts
 /// log/      the output of steps: TIME-KEY.log
 /// build/    N.json: the record of build number N
+/// failed/   KEY: what the latest failed commands had written, to be looked at
 /// locks/    lock files
 /// tmp/      what is not finished
 /// ```
@@ -53,64 +55,71 @@ pub struct Store {
     root: PathBuf,
     content: ContentStore,
     owners: Owners,
+    /// The format that it had when it was opened, if that was an older one.
+    older: Option<u32>,
     /// The lease of this process, while there is one.
     lease: Mutex<Weak<Lock>>,
 }
 
-const FOLDERS: [&str; 10] =
-    ["layer", "tree", "step", "chain", "base", "context", "cache", "locks", "log", "build"];
+const FOLDERS: [&str; 11] =
+    ["layer", "tree", "step", "chain", "base", "context", "cache", "locks", "log", "build", "failed"];
 
 /// Whether something of this name may be in a folder that another process is just making a store of.
 fn is_ours(name: &OsStr) -> bool {
     // The sandbox tries an overlay on the store's file system, in a folder called `.kiln-probe-` and a number.
     let probe = name.as_encoded_bytes().starts_with(b".kiln-probe-");
-    probe || FOLDERS.into_iter().chain(["oci", "tmp", MARK, STAMP]).any(|known| name == known)
+    probe || opening::is_mark(name) || FOLDERS.into_iter().chain(["tmp", STAMP]).any(|known| name == known)
 }
 
 impl Store {
     /// Opens the store at `root`; makes it if there is none. A folder that holds something else is refused.
     /// `owners` is whether trees can have other owners than who runs kiln.
     pub fn open(root: &Path, owners: Owners) -> Result<Self, BuildError> {
-        let marker = root.join(MARK);
-        let problem =
-            |problem: &str| BuildErrorKind::Store { path: root.to_owned(), problem: problem.to_owned() };
-        match fs_err::read_to_string(&marker) {
-            Ok(text) if text == FORMAT => {}
-            Ok(text) => {
-                let text = text.trim();
-                let problem =
-                    format!("holds {text:?}, this kiln needs {:?}; choose another --root", FORMAT.trim());
-                return Err(BuildErrorKind::Store { path: root.to_owned(), problem }.into());
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                fs_err::create_dir_all(root).map_err(BuildErrorKind::Io)?;
-                let mut entries = fs_err::read_dir(root).map_err(BuildErrorKind::Io)?.flatten();
-                if entries.any(|entry| !is_ours(&entry.file_name())) {
-                    return Err(problem("is not empty and not a kiln store; choose another --root").into());
+        let found = opening::look(root, is_ours)?;
+        let (tmp, collect) = (root.join("tmp"), root.join("locks").join(COLLECT));
+        let prepare = || {
+            for folder in FOLDERS.into_iter().chain(["tmp"]) {
+                let path = root.join(folder);
+                if !path.is_dir() {
+                    fs_err::create_dir_all(path).map_err(BuildErrorKind::Io)?;
                 }
             }
-            Err(error) => return Err(BuildErrorKind::Io(error).into()),
-        }
-        let tmp = root.join("tmp");
-        for folder in FOLDERS.into_iter().chain(["tmp"]) {
-            let path = root.join(folder);
-            if !path.is_dir() {
-                fs_err::create_dir_all(path).map_err(BuildErrorKind::Io)?;
-            }
+            Ok::<_, BuildError>(())
+        };
+        prepare()?;
+        if let Found::Older(_) = found {
+            opening::renew(root, &tmp, &collect)?;
+            prepare()?;
         }
         // A collection takes what is in `tmp`, and a new store's first files come from there.
-        let _lease = (!marker.exists())
-            .then(|| Lock::shared(&root.join("locks").join(COLLECT)))
+        let _lease = (found == Found::Nothing)
+            .then(|| Lock::shared(&collect))
             .transpose()
-            .map_err(BuildErrorKind::Io)?;
+            .map_err(|error| opening::lock_error(root, error))?;
         let content = ContentStore::open_with(&root.join("oci"), &tmp, SyncPolicy::Deferred)
             .map_err(BuildErrorKind::Content)?;
-        if !marker.exists() {
-            super::record::write_bytes(&tmp, &marker, FORMAT.as_bytes()).map_err(BuildErrorKind::Io)?;
+        if found == Found::Nothing {
+            opening::mark(root, &tmp).map_err(BuildErrorKind::Io)?;
             // A new store has a day before its size is looked at.
             fs_err::write(root.join(STAMP), "").map_err(BuildErrorKind::Io)?;
         }
-        Ok(Self { root: root.to_owned(), content, owners, lease: Mutex::default() })
+        let older = if let Found::Older(format) = found { Some(format) } else { None };
+        Ok(Self { root: root.to_owned(), content, owners, older, lease: Mutex::default() })
+    }
+
+    /// The format of the older kiln's store that it was before it was opened: its cache is gone, its images are there.
+    pub fn was_older(&self) -> Option<u32> {
+        self.older
+    }
+
+    /// Whether what commands write can be kept here: that takes extended attributes. `dir` is any directory of the store that
+    /// will not be part of a layer.
+    pub(crate) fn check_attributes(&self, dir: &Path) -> Result<(), BuildErrorKind> {
+        match setxattr(dir, "user.kiln.trial", b"", XattrFlags::empty()) {
+            Err(Errno::OPNOTSUPP) => Err(opening::no_attributes(&self.root)),
+            // Any other trouble tells itself better where it is met.
+            _ => Ok(()),
+        }
     }
 
     /// Where it is.
@@ -141,6 +150,11 @@ impl Store {
     /// Whether trees have the owners that their layers tell.
     pub(crate) fn owners(&self) -> Owners {
         self.owners
+    }
+
+    /// Whether trees have the owners that their layers tell.
+    pub(crate) fn keeps_owners(&self) -> bool {
+        self.owners == Owners::Keep
     }
 
     /// The unpacked layer `id`. Trees whose files all belong to one user are kept apart: they serve on that rung only.
@@ -182,6 +196,29 @@ impl Store {
     /// The log called `name`.
     pub(crate) fn log_path(&self, name: &str) -> PathBuf {
         self.root.join("log").join(name)
+    }
+
+    /// What the command of the step with key `key` had written when it failed.
+    pub(crate) fn failed_path(&self, key: &Digest) -> PathBuf {
+        let suffix = if self.owners == Owners::Mine { ".mine" } else { "" };
+        self.root.join("failed").join(format!("{}{suffix}", key.hex()))
+    }
+
+    /// Keeps what a failed command has written, for whoever wants to look at it; of earlier ones only the latest.
+    pub(crate) fn keep_failed(&self, key: &Digest, upper: &Path) -> io::Result<()> {
+        let path = self.failed_path(key);
+        crate::remove::remove_tree(&path)?;
+        fs_err::rename(upper, &path)?;
+        let mut others = Vec::new();
+        for entry in fs_err::read_dir(self.root.join("failed"))? {
+            let entry = entry?;
+            if entry.path() != path {
+                others.push((entry.metadata()?.modified()?, entry.path()));
+            }
+        }
+        others.sort_unstable();
+        let too_many = (others.len() + 1).saturating_sub(FAILED);
+        others[..too_many].iter().try_for_each(|(_, old)| crate::remove::remove_tree(old))
     }
 
     /// The records of builds.
@@ -237,6 +274,14 @@ impl Store {
         *current = Arc::downgrade(&lease);
         Ok(lease)
     }
+
+    /// The same for those whose errors are those of the system.
+    pub(crate) fn shared_lease(&self) -> io::Result<Arc<Lock>> {
+        self.lease().map_err(|error| match error.kind {
+            BuildErrorKind::Io(error) => error,
+            other => io::Error::other(other),
+        })
+    }
 }
 
 /// A lease of the store in `root`, for those who change names of images and need no engine; see [`Store::lease`].
@@ -247,10 +292,10 @@ pub fn lease_of(root: &Path) -> Result<Lock, BuildError> {
     let locks = root.join("locks");
     let began = Instant::now();
     while began.elapsed() < QUEUE {
-        if Lock::try_shared(&locks.join(GATE)).map_err(BuildErrorKind::Io)?.is_some() {
+        if Lock::try_shared(&locks.join(GATE)).map_err(|error| opening::lock_error(root, error))?.is_some() {
             break;
         }
         std::thread::sleep(LOOK);
     }
-    Ok(Lock::shared(&locks.join(COLLECT)).map_err(BuildErrorKind::Io)?)
+    Ok(Lock::shared(&locks.join(COLLECT)).map_err(|error| opening::lock_error(root, error))?)
 }

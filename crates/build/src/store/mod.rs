@@ -6,6 +6,7 @@
 
 mod layout;
 mod lock;
+mod opening;
 mod record;
 
 pub(crate) use layout::{COLLECT, GATE, STAMP};

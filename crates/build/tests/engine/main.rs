@@ -11,6 +11,7 @@
 
 mod bases;
 mod caching;
+mod collecting;
 mod copying;
 mod ground;
 mod model;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     let mut cases = [
         bases::CASES,
         caching::CASES,
+        collecting::CASES,
         copying::CASES,
         places::CASES,
         model::CASES,

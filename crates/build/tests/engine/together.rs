@@ -95,7 +95,7 @@ fn processes() {
     let ground = ground();
     let children: Vec<Child> = (0..4).map(|_| process(&ground)).collect();
     for _ in 0..3 {
-        ground.engine().prune(PruneOptions { all: true }).unwrap();
+        ground.engine().prune(&PruneOptions { all: true, ..PruneOptions::default() }, &|| true).unwrap();
     }
     let mut said = Vec::new();
     for child in children {
@@ -118,7 +118,7 @@ fn killed() {
         child.wait().unwrap();
     }
     assert_eq!(ground.build(TEXT).image.digest, expected);
-    ground.engine().prune(PruneOptions::default()).unwrap();
+    ground.engine().prune(&PruneOptions::default(), &|| true).unwrap();
     assert_eq!(fs_err::read_dir(ground.store().join("tmp")).unwrap().count(), 0);
     assert!(ground.build(TEXT).all_cached());
 }

@@ -142,7 +142,7 @@ impl Job<'_> {
         let client = self.setting.client(&insecure);
         let engine = self.setting.engine(client.clone(), self.rung)?;
         let cancel = termination_requested();
-        let done = watched(&client, cancel, || {
+        let build = || {
             let built = engine.build(&self.prepared.request, screen, cancel);
             let built = built.map_err(|e| self.with_source(e))?;
             if let Some(format) = self.args.dry_run {
@@ -153,6 +153,10 @@ impl Job<'_> {
             // Held until the images have their names: nothing of them may be collected in between.
             let _lease = engine.store().lease()?;
             self.deliver(&maker, &client)
+        };
+        let done = watched(&client, cancel, || match build() {
+            Err(error) if self.mended(&engine, &error, screen) => build(),
+            other => other,
         });
         match (done, self.args.dry_run) {
             (Err(CliError::Build { error, .. }), Some(format)) if is_not_cached(&error) => {
@@ -215,6 +219,20 @@ impl Job<'_> {
     fn wants_index(&self) -> bool {
         let given = self.prepared.request.build_args.get("BUILDKIT_MULTI_PLATFORM");
         given.is_some_and(|v| matches!(v.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
+    }
+
+    /// Whether something in the store was to blame for `error` and is gone now, so that another try can make it again.
+    fn mended(&self, engine: &Engine, error: &CliError, screen: &Screen) -> bool {
+        let Some(recording) = &self.prepared.request.recording else { return false };
+        let Some(suspect) = error.damage() else { return false };
+        // If it cannot be mended, the error itself says what is wrong.
+        let removed = engine.mend(&recording.record(), suspect).unwrap_or_default();
+        for path in &removed {
+            let message = format!("{}: it was damaged and is removed; it is made again", path.display());
+            screen.event(Event::Notice { task: None, message });
+        }
+        recording.begin_again();
+        !removed.is_empty()
     }
 
     fn with_source(&self, error: BuildError) -> CliError {

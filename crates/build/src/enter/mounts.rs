@@ -1,0 +1,163 @@
+//! The mounts of a step, once more: every one with its writes thrown away.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use kiln_layer::pack::write_tree;
+use kiln_layer::view::View;
+use kiln_oci::digest::Digest;
+use kiln_plan::model::{Origin, RunMount, RunMountKind, RunOp};
+use kiln_sandbox::{Mount, MountKind, Scratch};
+
+use crate::contexts::Contexts;
+use crate::copy::gather::{Filter, gather};
+use crate::copy::place::Attributes;
+use crate::engine::Engine;
+use crate::enter::{EnterError, Visit, secret};
+use crate::error::BuildErrorKind;
+use crate::request::{Context, NamedContext, Request};
+use crate::run;
+
+/// Makes the mounts of a visit.
+pub(super) struct Again<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) visit: &'a Visit<'a>,
+    pub(super) scratch: &'a Path,
+}
+
+/// They, and what could not be had.
+#[derive(Default)]
+pub(super) struct Mounted {
+    pub(super) mounts: Vec<Mount>,
+    pub(super) env: Vec<(String, String)>,
+    pub(super) missing: Vec<String>,
+    pub(super) agents: Vec<run::Forward>,
+}
+
+impl Again<'_> {
+    pub(super) fn prepare(&self, op: &RunOp) -> Result<Mounted, EnterError> {
+        let mut all = Mounted::default();
+        for script in &op.scripts {
+            let bytes = script.content.clone().into_bytes();
+            let kind = MountKind::File { bytes, mode: 0o755, uid: 0, gid: 0 };
+            all.mounts.push(Mount { target: script.path.clone(), kind });
+        }
+        for (i, mount) in op.mounts.iter().enumerate() {
+            let place = self.scratch.join(format!("mount-{i}"));
+            match self.mount(mount, &place, &mut all) {
+                Ok(Some(kind)) => all.mounts.push(Mount { target: mount.target.clone(), kind }),
+                Ok(None) => {}
+                // A step can be looked at without one of its mounts; that it lacks is said.
+                Err(EnterError::Build(error)) => all.missing.push(format!("{}: {error}", mount.target)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
+    }
+
+    fn mount(
+        &self,
+        mount: &RunMount,
+        place: &Path,
+        all: &mut Mounted,
+    ) -> Result<Option<MountKind>, EnterError> {
+        Ok(match &mount.kind {
+            RunMountKind::Bind { from, source, .. } => Some(self.bind(from, source, place)?),
+            RunMountKind::Tmpfs { size } => Some(MountKind::Tmpfs { size: *size, mode: 0o755 }),
+            RunMountKind::Cache { id, mode, .. } => {
+                let cache = self.engine.store().cache_path(&Digest::of(id.as_bytes())).join("data");
+                if cache.is_dir() {
+                    let scratch = Some(scratch_pair(place)?);
+                    Some(MountKind::Overlay { lower: vec![cache], scratch, subpath: None })
+                } else {
+                    Some(MountKind::Tmpfs { size: None, mode: *mode })
+                }
+            }
+            RunMountKind::Secret { id, env, mode, uid, gid, .. } => {
+                let Some(source) = self.visit.secrets.get(id) else {
+                    all.missing.push(format!("the secret {id:?} (give it again: --secret id={id},src=FILE)"));
+                    return Ok(None);
+                };
+                let bytes = secret(source).map_err(BuildErrorKind::Io)?;
+                if let (Some(name), Ok(text)) = (env, String::from_utf8(bytes.clone())) {
+                    all.env.push((name.clone(), text));
+                }
+                let file = MountKind::File { bytes, mode: *mode, uid: *uid, gid: *gid };
+                (!mount.target.is_empty()).then_some(file)
+            }
+            RunMountKind::Ssh { id, mode, uid, gid, .. } => {
+                let Some(socket) = self.visit.ssh.get(id) else {
+                    all.missing.push(format!("the ssh agent {id:?} (give it again: --ssh {id})"));
+                    return Ok(None);
+                };
+                let owner = self.engine.store().keeps_owners().then_some((*uid, *gid));
+                let forward = run::Forward::start(socket, &directory(place)?.join("agent"), (*mode, owner))
+                    .map_err(BuildErrorKind::Io)?;
+                let kind = MountKind::Socket { source: forward.path().to_owned() };
+                all.agents.push(forward);
+                all.env.push(("SSH_AUTH_SOCK".to_owned(), mount.target.clone()));
+                Some(kind)
+            }
+        })
+    }
+
+    fn bind(&self, from: &Origin, source: &str, place: &Path) -> Result<MountKind, EnterError> {
+        let scratch = Some(scratch_pair(place)?);
+        let plan = self.visit.plan;
+        let layers = match from {
+            Origin::Stage(stage) => plan.layers_after(*stage),
+            Origin::Image(key) => plan.images.iter().find(|(known, _)| known == key).map(|(_, l)| l.clone()),
+            Origin::Scratch => Some(Vec::new()),
+            Origin::Context | Origin::Named(_) => {
+                let (tree, subpath) = self.context_tree(from, source, &place.join("tree"))?;
+                return Ok(MountKind::Overlay { lower: vec![tree], scratch, subpath });
+            }
+        };
+        let gone = || EnterError::Gone { step: format!("--mount from={from:?}") };
+        let layers = self.engine.layers_of(&layers.ok_or_else(gone)?, "--mount")?;
+        let mut lower = run::trees(self.engine.store(), &layers, super::JOBS)?;
+        if lower.is_empty() {
+            lower.push(directory(&place.join("empty"))?);
+        }
+        Ok(MountKind::Overlay { lower, scratch, subpath: Some(source.to_owned()) })
+    }
+
+    /// The files of a context as they are now.
+    fn context_tree(
+        &self,
+        from: &Origin,
+        source: &str,
+        tree: &Path,
+    ) -> Result<(PathBuf, Option<String>), EnterError> {
+        let asked = self.visit.asked;
+        let context = asked.context.as_ref().map_or(Context::Empty, |path| Context::Directory(path.into()));
+        let named = |(name, path): (&String, &String)| (name.clone(), NamedContext::Directory(path.into()));
+        let request = Request {
+            contexts: asked.contexts.iter().map(named).collect::<BTreeMap<_, _>>(),
+            dockerfile_path: asked.dockerfile_path.as_ref().map(PathBuf::from),
+            ..Request::new("", context)
+        };
+        let contexts = Contexts::new(self.engine.store(), &request);
+        let files = match from {
+            Origin::Named(name) => contexts.named(name)?,
+            _ => contexts.main()?,
+        };
+        let filter = Filter { parents: false, excludes: &[] };
+        let found = gather(files.as_ref(), source, &filter)?;
+        let entries = run::placed(&found, Attributes::default(), files.root())?;
+        directory(tree)?;
+        write_tree(&entries, &[], tree, self.engine.store().owners(), &View::default())
+            .map_err(BuildErrorKind::from)?;
+        let is_file = found.first().is_some_and(|f| !f.is_dir());
+        Ok((tree.to_owned(), is_file.then(|| "file".to_owned())))
+    }
+}
+
+fn directory(path: &Path) -> Result<PathBuf, BuildErrorKind> {
+    fs_err::create_dir_all(path)?;
+    Ok(path.to_owned())
+}
+
+fn scratch_pair(place: &Path) -> Result<Scratch, BuildErrorKind> {
+    Ok(Scratch { upper: directory(&place.join("upper"))?, work: directory(&place.join("work"))? })
+}
