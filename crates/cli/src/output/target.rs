@@ -66,7 +66,8 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     persist(file, path)
 }
 
-fn parent(path: &Path) -> PathBuf {
+/// The directory that `path` is in.
+pub(super) fn parent(path: &Path) -> PathBuf {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
     parent.map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
