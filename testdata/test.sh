@@ -38,4 +38,4 @@ set +a
 "$testdata/bases/all.sh" "$KILN_TEST_REGISTRY"
 export KILN_TEST_STATE="$state"
 
-cargo test --workspace --locked --features kiln-testkit/system --no-fail-fast "$@"
+cargo test --workspace --locked --features kiln-testkit/system,kiln-torture/system --no-fail-fast "$@"

@@ -28,6 +28,8 @@ fn main() -> ExitCode {
     kiln_sandbox::run_helper_if_asked();
     std::panic::set_hook(Box::new(confess));
     let environment = environment::Environment::of_process();
+    #[cfg(feature = "crash-points")]
+    kiln_oci::crash::arm(environment.get("KILN_CRASH_AT").and_then(|n| n.parse().ok()).unwrap_or(0));
     let cli = match args::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

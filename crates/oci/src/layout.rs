@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use crate::blobs::Blobs;
+use crate::crash;
 use crate::descriptor::Descriptor;
 use crate::error::{StoreError, at};
 use crate::media_type::OCI_INDEX;
@@ -182,7 +183,7 @@ impl Layout {
             tempfile::Builder::new().prefix(".index-").permissions(mode).tempfile_in(&self.temporaries)?;
         file.write_all(bytes)?;
         let path = self.root.join(name);
-        file.persist(&path).map_err(|e| at(&path)(e.error))?;
+        crash::around(|| file.persist(&path)).map_err(|e| at(&path)(e.error))?;
         Ok(())
     }
 

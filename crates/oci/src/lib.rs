@@ -56,6 +56,7 @@
 pub mod blobs;
 pub mod compose;
 pub mod config;
+pub mod crash;
 pub mod descriptor;
 pub mod digest;
 pub mod error;

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::blobs::Blobs;
+use crate::crash;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher};
 use crate::error::{StoreError, at};
@@ -199,7 +200,7 @@ impl BlobWriter {
         }
         let path = self.blobs.path_of(digest);
         seal::put(self.file.as_file(), digest);
-        self.file.persist(&path).map_err(|e| at(&path)(e.error))?;
+        crash::around(|| self.file.persist(&path)).map_err(|e| at(&path)(e.error))?;
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use kiln_oci::crash::around;
 use kiln_oci::descriptor::Descriptor;
 use kiln_oci::digest::Digest;
 use kiln_oci::manifest::Document;
@@ -214,7 +215,9 @@ fn removed(unit: &stock::Unit) -> Removed {
 fn put_aside(tmp: &Path, doomed: &[&Path]) -> io::Result<Option<PathBuf>> {
     let aside = tempfile::Builder::new().prefix("pruned-").tempdir_in(tmp).ok().map(|dir| dir.keep());
     for (i, path) in doomed.iter().enumerate() {
-        let moved = aside.as_ref().is_some_and(|dir| fs_err::rename(path, dir.join(i.to_string())).is_ok());
+        let moved = aside
+            .as_ref()
+            .is_some_and(|dir| around(|| fs_err::rename(path, dir.join(i.to_string()))).is_ok());
         if !moved {
             remove(path)?;
         }

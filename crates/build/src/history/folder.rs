@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use kiln_oci::crash::around;
 use kiln_oci::digest::Digest;
 
 use crate::error::BuildErrorKind;
@@ -210,7 +211,7 @@ impl<'a> History<'a> {
         let mut id = BuildId(ids.last().map_or(1, |last| last.0 + 1));
         // Another build may end at the same moment and take the number.
         loop {
-            match file.persist_noclobber(self.path(id)) {
+            match around(|| file.persist_noclobber(self.path(id))) {
                 Ok(_) => break,
                 Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
                     file = error.file;

@@ -13,6 +13,7 @@ use kiln_layer::pack::{PackEntry, pack_layer, pack_placed, write_tree};
 use kiln_layer::tar::scan::{Sink, scan};
 use kiln_layer::unpack::{Form, Unpacker};
 use kiln_layer::view::View;
+use kiln_oci::crash::around;
 use kiln_oci::descriptor::Descriptor;
 use kiln_oci::digest::{DiffId, Digest};
 use kiln_oci::media_type::{Flavour, LayerCompression, compression_of};
@@ -160,7 +161,8 @@ pub(crate) fn ensure_tree(
                 .to_owned(),
         });
     }
-    fs_err::rename(tree.finish(below)?, &path)?;
+    let finished = tree.finish(below)?;
+    around(|| fs_err::rename(finished, &path))?;
     Ok(path)
 }
 
@@ -206,7 +208,7 @@ pub(crate) fn keep_tree(store: &Store, index: Index, dir: &Path) -> Result<Layer
     if path.exists() {
         crate::remove::remove_tree(dir)?;
     } else {
-        fs_err::rename(dir, &path)?;
+        around(|| fs_err::rename(dir, &path))?;
     }
     Ok(Layer::with_index(id, Arc::new(index)))
 }

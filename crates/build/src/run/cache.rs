@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use kiln_oci::crash::around;
 use kiln_oci::digest::Digest;
 use kiln_plan::model::CacheSharing;
 
@@ -60,7 +61,7 @@ pub(crate) fn open(
 
 /// Gives a finished directory `unfinished` the place of the cache; if another build was faster, its directory stays.
 pub(crate) fn install(unfinished: &Path, cache: &CacheDir) -> Result<(), BuildErrorKind> {
-    match fs_err::rename(unfinished, &cache.path) {
+    match around(|| fs_err::rename(unfinished, &cache.path)) {
         Ok(()) => Ok(()),
         Err(_) if cache.path.exists() => Ok(crate::remove::remove_tree(unfinished)?),
         Err(error) => Err(error.into()),

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use kiln_layer::unpack::Owners;
+use kiln_oci::crash::around;
 use kiln_oci::digest::Digest;
 use kiln_oci::store::{ContentStore, SyncPolicy};
 use rustix::fs::{XattrFlags, setxattr};
@@ -208,7 +209,7 @@ impl Store {
     pub(crate) fn keep_failed(&self, key: &Digest, upper: &Path) -> io::Result<()> {
         let path = self.failed_path(key);
         crate::remove::remove_tree(&path)?;
-        fs_err::rename(upper, &path)?;
+        around(|| fs_err::rename(upper, &path))?;
         let mut others = Vec::new();
         for entry in fs_err::read_dir(self.root.join("failed"))? {
             let entry = entry?;

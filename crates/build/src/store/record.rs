@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use kiln_oci::crash::around;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,7 +24,7 @@ fn write_with(
     let mut file = tempfile::NamedTempFile::new_in(tmp)?;
     fill(&mut file)?;
     let (_, temporary) = file.keep().map_err(|e| e.error)?;
-    fs_err::rename(&temporary, path).inspect_err(|_| {
+    around(|| fs_err::rename(&temporary, path)).inspect_err(|_| {
         let _ = fs_err::remove_file(&temporary);
     })
 }

@@ -119,7 +119,7 @@ fn damaged() {
         "{:?}",
         reports[1]
     );
-    engine.prune(PruneOptions::default()).unwrap();
+    engine.prune(&PruneOptions::default(), &|| true).unwrap();
     assert_eq!(history.ids().unwrap(), [first.id, third.id]);
 }
 

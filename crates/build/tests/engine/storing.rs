@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use kiln_build::collect::PruneOptions;
 use kiln_build::engine::{Engine, EngineOptions};
 use kiln_build::error::BuildErrorKind;
+use kiln_build::request::Request;
 use kiln_sandbox::Rung;
 
 use crate::Case;
@@ -20,6 +21,8 @@ pub(crate) const CASES: &[Case] = &[
     ("store: any file damaged heals or is said", damaged_files),
     ("store: bytes that rot are never copied on", rot),
     ("store: a folder of something else is refused", strangers),
+    ("store: an older kiln's keeps its images", older),
+    ("store: what is damaged is found and let go", mended),
     ("store: what was left by a killed build does no harm", leftovers),
 ];
 
@@ -144,10 +147,13 @@ fn after_each(damage: impl Fn(&Path), must_heal: bool) {
 
 /// Digest of the image, made of whatever bytes the store has.
 fn build_unverified(ground: &Ground) -> Result<String, BuildErrorKind> {
+    build_unverified_of(ground, &ground.request(TEXT))
+}
+
+fn build_unverified_of(ground: &Ground, request: &Request) -> Result<String, BuildErrorKind> {
     let never = std::sync::atomic::AtomicBool::new(false);
     let engine = ground.engine();
-    let request = ground.request(TEXT);
-    let built = engine.build(&request, &|_| {}, &never).map_err(|e| e.kind)?;
+    let built = engine.build(request, &|_| {}, &never).map_err(|e| e.kind)?;
     let parts = engine.parts(&built[0], &ground.form, &|_| {}, &never).map_err(|e| e.kind)?;
     // Also as an export would: out of whatever form there is.
     engine.write_rootfs_tar(&built[0], &mut std::io::sink()).map_err(|e| e.kind)?;
@@ -213,6 +219,82 @@ fn strangers() {
     open(&store).unwrap();
     fs_err::write(store.join("kiln-store"), "kiln store 99\n").unwrap();
     assert!(open(&store).unwrap_err().contains("kiln store 99"));
+    fs_err::write(store.join("kiln-store"), "nonsense\n").unwrap();
+    assert!(open(&store).unwrap_err().contains("kiln-store holds \"nonsense\""));
+    // What a power loss leaves of a mark that was just made.
+    fs_err::write(store.join("kiln-store"), "").unwrap();
+    open(&store).unwrap();
+    assert_eq!(fs_err::read_to_string(store.join("kiln-store")).unwrap(), "kiln store 1\n");
+    // As root another's store can be had.
+    if std::os::unix::fs::chown(store.join("kiln-store"), Some(12), None).is_ok() {
+        assert!(open(&store).unwrap_err().contains("belongs to user id 12"));
+    }
+    fs_err::write(dir.path().join("file"), "").unwrap();
+    assert!(open(&dir.path().join("file")).unwrap_err().contains("file"));
+}
+
+fn older() {
+    let ground = ground();
+    let digest = ground.build(TEXT).image.digest;
+    fs_err::write(ground.store().join("kiln-store"), "kiln store 0\n").unwrap();
+    // A record that means something else in the older format is never looked at.
+    for record in files(&ground.store().join("step")) {
+        fs_err::write(record, "{\"layer\":\"of another meaning\"}").unwrap();
+    }
+    let engine = ground.engine();
+    assert_eq!(engine.store().was_older(), Some(0));
+    assert_eq!(engine.store().content().layout().list().unwrap().len(), 1, "images are taken over");
+    drop(engine);
+    ground.verify();
+    assert_eq!(ground.engine().store().was_older(), None);
+    let again = ground.build(TEXT);
+    assert!(!again.all_cached());
+    assert_eq!(again.image.digest, digest);
+    assert_eq!(fs_err::read_dir(ground.store().join("tmp")).unwrap().count(), 0);
+}
+
+/// Every file of the store is damaged in turn, sizes kept, after which a build fails or not; once mended, the next one is right.
+fn mended() {
+    let ground = ground();
+    let text = "FROM base AS a\nCOPY d /d\nFROM base\nCOPY --from=a /d /e\nWORKDIR /w\n";
+    let request = || Request { recording: Some(Default::default()), ..ground.request(text) };
+    let digest = ground.build_request(&request()).image.digest;
+    let whole = ground.path("whole");
+    copy_tree(&ground.store(), &whole);
+    let kinds = ["layer", "oci/blobs"];
+    let mut healed = 0;
+    for path in kinds.iter().flat_map(|kind| files(&whole.join(kind))) {
+        let name = path.strip_prefix(&whole).unwrap();
+        fs_err::remove_dir_all(ground.store()).unwrap();
+        copy_tree(&whole, &ground.store());
+        // What is above has to be made again, out of what is damaged.
+        for record in files(&ground.store().join("step")) {
+            fs_err::remove_file(record).unwrap();
+        }
+        let mut bytes = fs_err::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x55;
+        fs_err::write(ground.store().join(name), bytes).unwrap();
+        let request = request();
+        let recording = request.recording.clone().unwrap();
+        let engine = ground.engine();
+        let error = match build_unverified_of(&ground, &request) {
+            // What is not read is not in question.
+            Ok(found) => {
+                assert_eq!(found, digest, "{}", name.display());
+                continue;
+            }
+            Err(error) => error,
+        };
+        assert!(error.may_be_damage(), "{}: {error:?}", name.display());
+        let removed = engine.mend(&recording.record(), None).unwrap();
+        assert_eq!(removed.len(), 1, "{}: {error:?}", name.display());
+        healed += 1;
+        recording.begin_again();
+        assert_eq!(build_unverified_of(&ground, &request).unwrap(), digest, "{}", name.display());
+        assert_eq!(engine.mend(&recording.record(), None).unwrap().len(), 0, "{}", name.display());
+    }
+    assert!(healed > 0);
 }
 
 fn leftovers() {

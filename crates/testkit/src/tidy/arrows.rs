@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Which of the workspace's crates each of them may name as a normal dependency.
-pub const ARROWS: [(&str, &[&str]); 11] = [
+pub const ARROWS: [(&str, &[&str]); 12] = [
     ("dockerfile", &[]),
     ("oci", &[]),
     ("sandbox", &[]),
@@ -18,6 +18,7 @@ pub const ARROWS: [(&str, &[&str]); 11] = [
     ("testkit", &[]),
     ("bench", &[]),
     ("fuzz", &["dockerfile", "plan", "layer", "oci"]),
+    ("torture", &[]),
 ];
 
 /// Packages with one home: nobody else may depend on them, not even for tests.

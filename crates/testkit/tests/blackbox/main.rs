@@ -14,4 +14,5 @@ mod readme;
 mod real;
 mod registries;
 mod secrets;
+mod shell;
 mod store;
