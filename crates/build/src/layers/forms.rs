@@ -191,7 +191,8 @@ impl UnfinishedTree {
         if path.exists() {
             return Ok(crate::remove::remove_tree(&self.dir.keep())?);
         }
-        Ok(fs_err::rename(self.finish(below)?, path)?)
+        let finished = self.finish(below)?;
+        Ok(around(|| fs_err::rename(finished, path))?)
     }
 
     fn finish(self, below: &View) -> Result<std::path::PathBuf, BuildErrorKind> {
