@@ -12,19 +12,20 @@ use crate::kiln::{Kiln, TOKEN, context};
 /// How many contexts there are.
 pub(crate) const VARIANTS: u64 = 4;
 
+/// Each command ends at its first failure: one that goes on when a write failed has a right image of its own on a full disk.
 const DOCKERFILE: &str = "\
 FROM scratch AS base
 COPY busybox /bin/busybox
 RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]
 FROM base AS one
 COPY data /data
-RUN --mount=type=cache,target=/c : TOKEN; cat /data/* > /sum; sleep 0.02; echo x >> /c/x
+RUN --mount=type=cache,target=/c set -e; : TOKEN; cat /data/* > /sum; sleep 0.02; echo x >> /c/x
 FROM base AS two
-RUN : TOKEN; mkdir /many && for i in $(seq 60); do echo $i > /many/$i; done
+RUN set -e; : TOKEN; mkdir /many; for i in $(seq 60); do echo $i > /many/$i; done
 FROM one
 COPY --from=two /many /many
 WORKDIR /w
-RUN : TOKEN; echo end > /w/end; ln /w/end /w/hard; rm /many/7; chmod 700 /many
+RUN set -e; : TOKEN; echo end > /w/end; ln /w/end /w/hard; rm /many/7; chmod 700 /many
 COPY data/a /z
 ";
 

@@ -205,10 +205,15 @@ impl Store {
         self.root.join("failed").join(format!("{}{suffix}", key.hex()))
     }
 
-    /// Keeps what a failed command has written, for whoever wants to look at it; of earlier ones only the latest.
+    /// Keeps what a failed command has written, for whoever wants to look at it; of earlier ones only the latest. None on a disk
+    /// that is as good as full: what filled it is likely to be just that, and the next build needs the room.
     pub(crate) fn keep_failed(&self, key: &Digest, upper: &Path) -> io::Result<()> {
         let path = self.failed_path(key);
         crate::remove::remove_tree(&path)?;
+        let disk = rustix::fs::statvfs(&self.root)?;
+        if disk.f_bavail < disk.f_blocks / 20 {
+            return Ok(());
+        }
         around(|| fs_err::rename(upper, &path))?;
         let mut others = Vec::new();
         for entry in fs_err::read_dir(self.root.join("failed"))? {
