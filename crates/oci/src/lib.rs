@@ -53,6 +53,7 @@
 //! # }
 //! ```
 
+pub mod artifact;
 pub mod blobs;
 pub mod compose;
 pub mod config;

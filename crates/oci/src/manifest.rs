@@ -104,6 +104,12 @@ impl Manifest {
         }
     }
 
+    /// The manifest of an artifact: `config` and `layers` are of types that only `artifact_type` knows.
+    pub fn of_artifact(artifact_type: &str, config: Descriptor, layers: Vec<Descriptor>) -> Self {
+        let artifact_type = Some(artifact_type.to_owned());
+        Self { artifact_type, ..Self::new(Flavour::Oci, config, layers) }
+    }
+
     /// Parses a manifest.
     pub fn parse(bytes: &[u8]) -> Result<Self, BadDocument> {
         match Document::parse(bytes)? {
