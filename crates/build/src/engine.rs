@@ -23,16 +23,17 @@ use crate::error::{At, BuildError, BuildErrorKind};
 use crate::event::Sink;
 use crate::history::{Explainer, History, HistoryError};
 use crate::key::KeyParts;
-use crate::layers::Rootfs;
 use crate::layers::pull::Puller;
+use crate::layers::{Rootfs, forms};
 use crate::needs;
+use crate::offered;
 use crate::record::{Asked, BuildId, BuildRecord, Ending, PlanTasks, Recording, Uncached};
 use crate::report::Reporter;
 use crate::request::{Context, Images, Mode, NamedContext, Network, Request};
 use crate::schedule::{Permits, Slots};
 use crate::stage::Stage;
 use crate::store::{Lock, Store};
-use crate::work::{Explain, StageResult, Work};
+use crate::work::{Explain, StageResult, Used, Work};
 
 /// Commands that may run at once for each thing that kiln itself may do at once.
 const COMMANDS: usize = 8;
@@ -64,6 +65,8 @@ pub struct Built {
     /// `SOURCE_DATE_EPOCH` if the command line, the environment or the Dockerfile set it.
     pub source_date_epoch: Option<i64>,
     pub(crate) rootfs: Rootfs,
+    /// Its steps, those of all stages, by key.
+    pub(crate) used: Vec<Used>,
     _lease: Arc<Lock>,
 }
 
@@ -126,30 +129,34 @@ impl Engine {
                 explainer.why(record, place, Some(parts))
             }
         });
-        let missing = AtomicUsize::new(0);
-        let built = request.platforms.iter().enumerate().filter_map(|(number, platform)| {
-            let built = plan(&parsed.dockerfile, request, platform, &bases).and_then(|plan| {
-                let mut work = self.work(request, (&plan, number), (&reporter, &bases, &contexts))?;
-                if work.can_run {
-                    bases.want_trees(needs::run_on(&plan).into_iter());
+        offered::open(&self.store, &request.cache_from, &reporter);
+        let attempt = || -> Result<Vec<Built>, BuildError> {
+            let missing = AtomicUsize::new(0);
+            let built = request.platforms.iter().enumerate().filter_map(|(number, platform)| {
+                let built = plan(&parsed.dockerfile, request, platform, &bases).and_then(|plan| {
+                    let mut work = self.work(request, (&plan, number), (&reporter, &bases, &contexts))?;
+                    if work.can_run {
+                        bases.want_trees(needs::run_on(&plan).into_iter());
+                    }
+                    work.explainer = explain.as_ref().map(|explain| explain as &Explain<'_>);
+                    execute(&work, lease.clone())
+                });
+                match built {
+                    // What is missing for one platform does not say what is for the next.
+                    Err(BuildError { kind: BuildErrorKind::NotCached { steps }, .. }) => {
+                        missing.fetch_add(steps, Ordering::Relaxed);
+                        None
+                    }
+                    built => Some(built),
                 }
-                work.explainer = explain.as_ref().map(|explain| explain as &Explain<'_>);
-                execute(&work, lease.clone())
             });
-            match built {
-                // What is missing for one platform does not say what is for the next.
-                Err(BuildError { kind: BuildErrorKind::NotCached { steps }, .. }) => {
-                    missing.fetch_add(steps, Ordering::Relaxed);
-                    None
-                }
-                built => Some(built),
-            }
-        });
-        let built: Result<Vec<Built>, BuildError> = built.collect();
-        let built = built.and_then(|built| match missing.into_inner() {
-            0 => Ok(built),
-            steps => Err(BuildErrorKind::NotCached { steps }.into()),
-        });
+            let built: Result<Vec<Built>, BuildError> = built.collect();
+            built.and_then(|built| match missing.into_inner() {
+                0 => Ok(built),
+                steps => Err(BuildErrorKind::NotCached { steps }.into()),
+            })
+        };
+        let built = self.until_kept(&reporter, attempt);
         // What was learnt about the contexts serves the next try, too.
         let saved = contexts.save();
         let built = built?;
@@ -181,6 +188,26 @@ impl Engine {
         self.history().end(recording, ending)
     }
 
+    /// Builds again as long as a cache elsewhere does not keep its word: what was lost is not counted on any more, and what was done
+    /// meanwhile is in the store.
+    fn until_kept<T>(
+        &self,
+        reporter: &Reporter<'_>,
+        attempt: impl Fn() -> Result<T, BuildError>,
+    ) -> Result<T, BuildError> {
+        loop {
+            let built = attempt();
+            let lost = self.store.imports().settle();
+            if built.is_ok() || lost.is_empty() || reporter.check_cancelled().is_err() {
+                return built;
+            }
+            for why in lost {
+                reporter.notice(None, format!("a cached layer cannot be had and is made again: {why}"));
+            }
+            reporter.go_on();
+        }
+    }
+
     fn work<'a>(
         &'a self,
         request: &'a Request,
@@ -191,6 +218,12 @@ impl Engine {
         for warning in &plan.warnings {
             let (line, _) = line_column(&request.dockerfile, warning.span.start);
             reporter.notice(None, format!("{}:{line}: {}", request.dockerfile_name, warning.message));
+        }
+        for name in unknown_filters(request, plan) {
+            reporter.notice(
+                None,
+                format!("--no-cache-filter: the Dockerfile has no stage {name:?} that is needed"),
+            );
         }
         if !plan.unused_args.is_empty() {
             reporter
@@ -213,6 +246,7 @@ impl Engine {
             runs: Permits::new(if request.jobs > 1 { request.jobs * COMMANDS } else { 1 }),
             epoch,
             can_run: self.rung != Rung::None,
+            used: Mutex::default(),
             wants_namespace: AtomicBool::new(false),
         })
     }
@@ -258,6 +292,12 @@ fn execute(work: &Work<'_>, lease: Arc<Lock>) -> Result<Built, BuildError> {
         steps => return Err(BuildErrorKind::NotCached { steps }.into()),
     }
     let result = work.slots.wait(plan.target)?;
+    if request.delivers && request.mode != Mode::Foresee {
+        // While the build can still do without a cache that does not keep its word.
+        for layer in result.rootfs.parts().1 {
+            forms::ensure_bytes(work.store, layer)?;
+        }
+    }
     Ok(finish(&result, work, lease))
 }
 
@@ -295,11 +335,15 @@ fn finish(result: &StageResult, work: &Work<'_>, lease: Arc<Lock>) -> Built {
         Some(_) => Some(work.now()),
         None => Some(result.created.clone().or(last).unwrap_or_else(|| work.now())),
     };
+    let mut used = std::mem::take(&mut *work.used.lock().unwrap_or_else(PoisonError::into_inner));
+    used.sort_by_key(|step| step.key);
+    used.dedup_by_key(|step| step.key);
     Built {
         platform: config.platform(),
         config,
         source_date_epoch: work.epoch,
         rootfs: result.rootfs.clone(),
+        used,
         _lease: lease,
     }
 }
@@ -349,6 +393,14 @@ fn asked(request: &Request) -> Asked {
         ulimits: request.run.ulimits.clone(),
         shm_size: request.run.shm_size,
     }
+}
+
+/// Names of `--no-cache-filter` that no stage of the plan has.
+fn unknown_filters<'a>(request: &'a Request, plan: &Plan) -> Vec<&'a String> {
+    let has = |name: &String| {
+        plan.stages.iter().any(|s| s.name.as_ref().is_some_and(|stage| stage.eq_ignore_ascii_case(name)))
+    };
+    request.no_cache_filter.iter().filter(|name| !has(name)).collect()
 }
 
 fn inputs(request: &Request, platform: &Platform) -> Inputs {

@@ -194,6 +194,25 @@ pub enum BuildErrorKind {
     /// Looking at a root filesystem failed.
     #[error(transparent)]
     View(#[from] kiln_layer::view::ViewError),
+    /// A cache elsewhere or an artifact could not be read or written.
+    #[error(transparent)]
+    Artifact(#[from] kiln_oci::artifact::ArtifactError),
+    /// There is no such cache mount.
+    #[error("there is no cache {id:?} {whence}")]
+    NoCache {
+        /// As given.
+        id: String,
+        /// `in the store`, or where.
+        whence: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// A layer that a cache elsewhere told of cannot be had.
+    #[error("a cached layer cannot be had: {reason}")]
+    Lost {
+        /// Which cache, and why.
+        reason: String,
+    },
     /// Input or output failed; the message names the path.
     #[error(transparent)]
     Io(#[from] std::io::Error),

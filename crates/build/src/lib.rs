@@ -77,6 +77,8 @@
 mod ahead;
 pub mod archive_context;
 mod bases;
+pub mod caches;
+pub mod carry;
 pub mod collect;
 mod contexts;
 mod copy;
@@ -93,6 +95,7 @@ mod layers;
 pub mod listing;
 pub mod mend;
 mod needs;
+mod offered;
 pub mod record;
 mod remove;
 mod report;

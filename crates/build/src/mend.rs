@@ -17,7 +17,7 @@ use kiln_oci::error::StoreError;
 use crate::engine::Engine;
 use crate::error::{BuildError, BuildErrorKind};
 use crate::key;
-use crate::layers::forms;
+use crate::layers::kept;
 use crate::record::{BaseRecord, BuildRecord, LayerRecord};
 use crate::remove::remove_tree;
 
@@ -65,7 +65,7 @@ impl Engine {
     fn check_layer(&self, layer: &LayerRecord, removed: &mut Vec<PathBuf>) -> Result<(), BuildErrorKind> {
         let store = self.store();
         let pulled = layer.pulled.iter().map(|(descriptor, _)| descriptor.digest);
-        for digest in forms::blob_digests(store, &layer.id)?.into_iter().chain(pulled) {
+        for digest in kept::blob_digests(store, &layer.id)?.into_iter().chain(pulled) {
             self.check_blob(&digest, removed)?;
         }
         let path = store.index_path(&layer.id);

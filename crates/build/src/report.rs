@@ -107,6 +107,16 @@ impl<'a> Reporter<'a> {
         self.failed.store(true, Ordering::Relaxed);
     }
 
+    /// The failure was made good: nothing has to stop any more.
+    pub(crate) fn go_on(&self) {
+        self.failed.store(false, Ordering::Relaxed);
+    }
+
+    /// The error to stop with, if somebody wants to.
+    pub(crate) fn check_cancelled(&self) -> Result<(), BuildErrorKind> {
+        if self.cancel.load(Ordering::Relaxed) { Err(BuildErrorKind::Interrupted) } else { Ok(()) }
+    }
+
     /// Whether to stop.
     pub(crate) fn stopping(&self) -> bool {
         self.failed.load(Ordering::Relaxed) || self.cancel.load(Ordering::Relaxed)

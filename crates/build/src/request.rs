@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use kiln_oci::artifact::ArtifactPlace;
 use kiln_oci::platform::Platform;
 use kiln_oci::source::ImageSource;
 
@@ -39,6 +40,11 @@ pub struct Request {
     pub no_cache: bool,
     /// `--no-cache-filter`: stage names.
     pub no_cache_filter: Vec<String>,
+    /// `--cache-from`: where records and layers of steps may be had, the likeliest first.
+    pub cache_from: Vec<Arc<dyn ArtifactPlace>>,
+    /// Whether somebody will want the result's bytes: layers of it that only a cache elsewhere has are fetched before the build
+    /// counts as done.
+    pub delivers: bool,
     /// `--pull`: ask the registry even if the store knows the reference.
     pub pull: bool,
     /// `SOURCE_DATE_EPOCH`, from the environment or as a build argument.
@@ -77,6 +83,8 @@ impl Request {
             ssh: BTreeMap::new(),
             no_cache: false,
             no_cache_filter: Vec::new(),
+            cache_from: Vec::new(),
+            delivers: true,
             pull: false,
             source_date_epoch: None,
             run: RunSettings::default(),

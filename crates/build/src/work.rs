@@ -1,7 +1,7 @@
 //! What the steps of one build share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kiln_oci::config::History;
@@ -55,6 +55,8 @@ pub(crate) struct Work<'a> {
     pub(crate) epoch: Option<i64>,
     /// Whether something asked for a sandbox that is not there.
     pub(crate) can_run: bool,
+    /// The steps that were done or found, for a cache that is written afterwards.
+    pub(crate) used: Mutex<Vec<Used>>,
     /// Set when a step needs a user namespace that the process could still enter.
     pub(crate) wants_namespace: AtomicBool,
 }
@@ -80,6 +82,15 @@ pub(crate) struct Turn<'a> {
     pub(crate) foreseen: bool,
     /// How many steps with a layer come after it in its stage.
     pub(crate) after: usize,
+}
+
+/// A step that belongs to the build, by the names of its records.
+#[derive(Clone, Debug)]
+pub(crate) struct Used {
+    pub(crate) key: Digest,
+    /// See [`chain_of`].
+    pub(crate) chain: Digest,
+    pub(crate) layer: Arc<Layer>,
 }
 
 /// What a step made; named by its key.
@@ -142,6 +153,9 @@ impl Work<'_> {
         self.reporter.record(|recording| {
             recording.made(turn.task.0, made.layer.record(), made.log.clone());
         });
+        let chain = chain_of(below, &made.layer.content, &parts.instruction());
+        let used = Used { key, chain, layer: made.layer.clone() };
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).push(used);
         Ok(made)
     }
 
@@ -199,10 +213,7 @@ impl Work<'_> {
     }
 
     fn known(&self, key: &Digest) -> Result<Option<Made>, BuildErrorKind> {
-        let Some(record) = read_json::<StepRecord>(&self.store.step_path(key))? else { return Ok(None) };
-        if !forms::is_there(self.store, &record.layer)? {
-            return Ok(None);
-        }
+        let Some(record) = self.step_record(key)? else { return Ok(None) };
         note_use(&self.store.step_path(key));
         let layer = Arc::new(Layer::new(record.layer, record.content, None).times_of_run(record.ran));
         Ok(Some(Made {
@@ -211,6 +222,35 @@ impl Work<'_> {
             outcome: TaskOutcome::Cached,
             log: record.log,
         }))
+    }
+
+    /// What is recorded of `key`, here or in a cache elsewhere, if its layer can be had.
+    fn step_record(&self, key: &Digest) -> Result<Option<StepRecord>, BuildErrorKind> {
+        let path = self.store.step_path(key);
+        if let Some(record) = read_json::<StepRecord>(&path)?
+            && forms::is_there(self.store, &record.layer)?
+        {
+            return Ok(Some(record));
+        }
+        let offered =
+            self.store.imports().step(key).and_then(|v| serde_json::from_value::<StepRecord>(v).ok());
+        let Some(record) = offered else { return Ok(None) };
+        if !forms::is_there(self.store, &record.layer)? {
+            return Ok(None);
+        }
+        let record = StepRecord { log: None, ..record };
+        write_json(&self.store.tmp(), &path, &record)?;
+        Ok(Some(record))
+    }
+
+    /// What is recorded of a chain, as [`Work::step_record`].
+    fn chain_record(&self, chain: &Digest) -> Result<Option<ChainRecord>, BuildErrorKind> {
+        let stored = read_json::<ChainRecord>(&self.store.chain_path(chain))?;
+        let offered = || self.store.imports().chain(chain).and_then(|v| serde_json::from_value(v).ok());
+        match stored.or_else(offered) {
+            Some(record) if forms::is_there(self.store, &record.layer)? => Ok(Some(record)),
+            _ => Ok(None),
+        }
     }
 
     /// A cached step's time, unless the build says which time it is.
@@ -222,18 +262,15 @@ impl Work<'_> {
     /// digest. (What lies above stays cached anyway: its keys are of contents.) Another instruction may be there for the sake of the times
     /// that it gives files, which contents leave out, so its layer stays its own.
     fn cut_off(&self, below: &Digest, instruction: &Digest, layer: Layer) -> Result<Made, BuildErrorKind> {
-        let chain = key::chain(below, &layer.content);
-        let path = self.store.chain_path(&key::chain(&chain, instruction));
-        if let Some(record) = read_json::<ChainRecord>(&path)?
-            && forms::is_there(self.store, &record.layer)?
-        {
+        let chain = chain_of(below, &layer.content, instruction);
+        if let Some(record) = self.chain_record(&chain)? {
             let old = Arc::new(Layer::new(record.layer, layer.content, None).times_of_run(layer.ran));
             let created = self.clamp(record.created);
             return Ok(Made { layer: old, created, outcome: TaskOutcome::Same, log: None });
         }
         let created = self.now();
         let record = ChainRecord { layer: layer.id, created: created.clone() };
-        write_json(&self.store.tmp(), &path, &record)?;
+        write_json(&self.store.tmp(), &self.store.chain_path(&chain), &record)?;
         Ok(Made { layer: Arc::new(layer), created, outcome: TaskOutcome::Done, log: None })
     }
 
@@ -286,6 +323,11 @@ impl Work<'_> {
             None => format!("stage-{i}"),
         }
     }
+}
+
+/// Names the record of what an instruction first made of a content.
+fn chain_of(below: &Digest, content: &Digest, instruction: &Digest) -> Digest {
+    key::chain(&key::chain(below, content), instruction)
 }
 
 /// The name of a new log; names sort by time.

@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) mod annotation;
 pub(crate) mod build;
+pub(crate) mod cache;
+pub(crate) mod caches;
 pub(crate) mod csv;
 pub(crate) mod history;
 pub(crate) mod output;
@@ -59,6 +61,8 @@ pub(crate) enum Command {
     Diff(history::DiffArgs),
     /// Open a shell, or run a command, in the files of a step of the last build
     Shell(shell::ShellArgs),
+    /// List cache mounts, or carry them to another machine
+    Cache(caches::CacheArgs),
     /// Remove what is not used from the store
     Prune(PruneArgs),
     /// Show what the store takes up on disk
@@ -227,8 +231,6 @@ mod tests {
     #[test]
     fn what_is_not_there_yet_is_said() {
         for (line, flag) in [
-            ("--cache-to type=local .", "--cache-to"),
-            ("--cache-from x .", "--cache-from"),
             ("--provenance .", "--provenance"),
             ("--provenance=mode=max .", "--provenance"),
             ("--sbom=true .", "--sbom"),

@@ -16,6 +16,7 @@ use crate::environment::Environment;
 use crate::errors::CliError;
 
 mod build;
+mod caches;
 mod context;
 mod diff;
 mod doctor;
@@ -68,6 +69,7 @@ pub(crate) fn run(cli: &Cli, environment: &Environment) -> Result<(), Failed> {
         }
         Command::Shell(args) => return shell::run(args, &setting(environment)?),
         Command::Push(args) => return push::run(args, &setting(environment)?),
+        Command::Cache(args) => return caches::run(args, &setting(environment)?),
         Command::Verify(args) => verify::run(args, &setting(environment)?),
         Command::Inspect(args) => inspect::run(args, &setting(environment)?),
         Command::Images(list) => images::run(*list, &setting(environment)?),

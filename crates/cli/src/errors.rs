@@ -20,9 +20,10 @@ use kiln_build::history::{BuildId, HistoryError};
 use kiln_build::mend::may_be_damage;
 use kiln_dockerfile::diagnostic::Diagnostic;
 use kiln_dockerfile::suggest::nearest;
+use kiln_oci::artifact::ArtifactError;
 use kiln_oci::error::StoreError;
 use kiln_oci::export::ExportError;
-use kiln_oci::source::{SourceError, SourceErrorKind};
+use kiln_oci::source::SourceErrorKind;
 use kiln_registry::{Failure, PushError};
 
 #[cfg(test)]
@@ -383,7 +384,7 @@ fn judge_build(kind: &BuildErrorKind) -> (u8, Option<String>) {
         BuildErrorKind::Signal { signal, .. } => (status::FAILED, exit_hint(128 + signal)),
         BuildErrorKind::Sandbox { source, .. } => judge_sandbox(source),
         BuildErrorKind::NoSandbox { remedy, .. } => (status::HOST, Some(sandbox_hint(remedy.as_deref()))),
-        BuildErrorKind::Base { source, .. } => judge_source(source),
+        BuildErrorKind::Base { source, .. } => judge_source((&source.reference, &source.kind)),
         BuildErrorKind::MissingSource { nearest, hidden_by, .. } => {
             (status::FAILED, missing_hint(nearest.as_deref(), hidden_by.as_ref()))
         }
@@ -412,6 +413,12 @@ fn judge_build(kind: &BuildErrorKind) -> (u8, Option<String>) {
         | BuildErrorKind::Unpack(_)
         | BuildErrorKind::Diff(_)
         | BuildErrorKind::View(_) => judge_causes(kind),
+        BuildErrorKind::Artifact(error) => judge_artifact(error),
+        BuildErrorKind::NoCache { known, .. } if known.is_empty() => (status::USAGE, None),
+        BuildErrorKind::NoCache { known, .. } => {
+            (status::USAGE, Some(format!("there is {}", known.join(", "))))
+        }
+        BuildErrorKind::Lost { .. } => (status::FAILED, say("build without --cache-from")),
         BuildErrorKind::Io(error) => judge_io(error),
         BuildErrorKind::Interrupted => (status::INTERRUPTED, None),
         _ => (status::BUG, say("this is a bug in kiln; please report it")),
@@ -464,10 +471,19 @@ fn missing_hint(nearest: Option<&str>, hidden_by: Option<&IgnoredBy>) -> Option<
     nearest.map(|path| format!("did you mean {path:?}?"))
 }
 
-fn judge_source(error: &SourceError) -> (u8, Option<String>) {
-    let reference = &error.reference;
+/// An artifact lies in a directory or in a registry; only what the latter did is its fault.
+fn judge_artifact(error: &ArtifactError) -> (u8, Option<String>) {
+    match &error.kind {
+        SourceErrorKind::Malformed { .. } | SourceErrorKind::Mismatch { .. } => (status::FAILED, None),
+        SourceErrorKind::Cancelled => (status::INTERRUPTED, None),
+        SourceErrorKind::NotFound => (status::FAILED, say("there is nothing of that name yet")),
+        kind => judge_source((&error.place, kind)),
+    }
+}
+
+fn judge_source((reference, kind): (&str, &SourceErrorKind)) -> (u8, Option<String>) {
     let host = reference.split('/').next().unwrap_or_default();
-    let hint = match &error.kind {
+    let hint = match kind {
         SourceErrorKind::NotFound => say("check the name and the tag"),
         SourceErrorKind::NoPlatform { .. } => say("choose one of these with --platform"),
         SourceErrorKind::Denied { .. } => Some(format!(

@@ -11,6 +11,7 @@ use clap::Parser;
 
 mod agents;
 mod args;
+mod carry;
 mod commands;
 mod environment;
 mod errors;

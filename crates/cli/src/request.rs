@@ -69,6 +69,9 @@ pub(crate) fn prepare(
         ssh: agents.sockets.clone(),
         no_cache: args.no_cache,
         no_cache_filter: args.no_cache_filter.clone(),
+        // They need a client; `commands` has it.
+        cache_from: Vec::new(),
+        delivers: !outputs.is_empty(),
         pull: args.pull,
         source_date_epoch,
         run: run_settings(args)?,

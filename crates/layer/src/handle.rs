@@ -23,6 +23,14 @@ pub struct LayerHandle {
     pub tree: Option<PathBuf>,
     /// Its tar. The offsets of `index` belong to it.
     pub blob: Option<BlobForm>,
+    /// Gets the tar if there is neither tree nor blob and somebody needs bytes.
+    pub later: Option<Arc<dyn Later>>,
+}
+
+/// Gets a layer's blob when its bytes are needed for the first time.
+pub trait Later: std::fmt::Debug + Send + Sync {
+    /// Fetches it; idempotent. Offsets of an index that was read before need not belong to it.
+    fn blob(&self) -> io::Result<BlobForm>;
 }
 
 /// A layer's tar on disk.
@@ -70,7 +78,18 @@ pub enum ContentError {
 impl LayerHandle {
     /// A layer of which only the index is known.
     pub fn of(index: Arc<Index>) -> Self {
-        Self { index, tree: None, blob: None }
+        Self { index, tree: None, blob: None, later: None }
+    }
+
+    /// Its blob, fetched if need be; `None` if there is none.
+    ///
+    /// # Errors
+    /// If it cannot be fetched.
+    pub fn any_blob(&self) -> io::Result<Option<BlobForm>> {
+        match (&self.blob, &self.later) {
+            (None, Some(later)) => later.blob().map(Some),
+            (blob, _) => Ok(blob.clone()),
+        }
     }
 
     /// The entry that carries the content of the file at `path`: itself, or for a hard link the first of its names.
@@ -121,6 +140,11 @@ impl LayerHandle {
         };
         let source = if let Some(tree) = &self.tree {
             Source::Tree(Root::open(tree).map_err(failed(tree))?)
+        } else if let (None, Some(later)) = (&self.blob, &self.later) {
+            let path = order.first().map_or_else(String::new, LayerPath::display);
+            let blob = later.blob().map_err(|source| ContentError::Read { path, source })?;
+            let entries = order.iter().map(|path| self.file(path)).collect::<Result<Vec<_>, _>>()?;
+            self.spool(&blob, &entries)?
         } else if let Some(blob) = &self.blob {
             let entries = order.iter().map(|path| self.file(path)).collect::<Result<Vec<_>, _>>()?;
             let offsets: Vec<Option<u64>> = entries.iter().map(|entry| entry.offset).collect();

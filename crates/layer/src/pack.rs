@@ -171,7 +171,8 @@ pub fn pack_tree(
     out: impl Write,
     clamp: Option<i64>,
 ) -> Result<Packed, PackError> {
-    let handle = LayerHandle { index: Arc::new(index.clone()), tree: Some(dir.to_owned()), blob: None };
+    let handle =
+        LayerHandle { index: Arc::new(index.clone()), tree: Some(dir.to_owned()), blob: None, later: None };
     pack_layer(&Arc::new(handle), out, clamp)
 }
 

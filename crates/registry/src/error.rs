@@ -156,7 +156,8 @@ impl Failure {
     }
 
     /// The same, as an image source says it.
-    pub(crate) fn into_kind(self) -> SourceErrorKind {
+    /// The same in the words that every source of images has.
+    pub fn into_kind(self) -> SourceErrorKind {
         match self {
             Self::Unreachable { host, detail, .. } => SourceErrorKind::Unreachable { host, detail },
             Self::Denied { errors, detail, .. } => {

@@ -83,7 +83,8 @@ impl Archive {
         let again = fs_err::File::open(plain.path())?;
         let scanned = scan(again, &mut NullSink).map_err(|e| wrong(&e))?;
         let blob = BlobForm { path: plain.path().to_owned(), format: Format::None };
-        let handle = LayerHandle { index: Arc::new(scanned.index), tree: None, blob: Some(blob) };
+        let handle =
+            LayerHandle { index: Arc::new(scanned.index), tree: None, blob: Some(blob), later: None };
         self.unpacked = Some((plain, Arc::new(handle)));
         Ok(())
     }

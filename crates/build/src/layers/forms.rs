@@ -1,11 +1,9 @@
 //! Makes one form of a layer from another: index, tree, blob.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use kiln_layer::codec;
 use kiln_layer::compress::{Compression as Codec, Compressor, Format};
 use kiln_layer::handle::{BlobForm, LayerHandle};
 use kiln_layer::index::{Entry, Index, Kind};
@@ -16,54 +14,20 @@ use kiln_layer::view::View;
 use kiln_oci::crash::around;
 use kiln_oci::descriptor::Descriptor;
 use kiln_oci::digest::{DiffId, Digest};
-use kiln_oci::media_type::{Flavour, LayerCompression, compression_of};
+use kiln_oci::media_type::{Flavour, LayerCompression};
 use kiln_oci::store::{BlobWriter, StoredBlob};
-use serde::{Deserialize, Serialize};
 
 use crate::error::BuildErrorKind;
 use crate::event::TaskId;
+use crate::layers::kept::{self, Blob, add_blob, blobs, format_of, save_index};
 use crate::layers::relay::ahead;
-use crate::layers::{Layer, Pulled};
+use crate::layers::{Layer, Pulled, import};
 use crate::report::{Reporter, Transfer, short};
 use crate::request::{Compression, LayerForm};
-use crate::store::{Store, read_json, write_bytes, write_json};
-
-/// The blobs that were made of a layer, by form.
-#[derive(Default, Serialize, Deserialize)]
-struct Blobs(BTreeMap<String, Blob>);
-
-/// A layer's blob in the store.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Blob {
-    /// With the OCI media type.
-    pub(crate) descriptor: Descriptor,
-    pub(crate) diff_id: DiffId,
-}
-
-/// Reads the index of layer `id`.
-pub(crate) fn load_index(store: &Store, id: &Digest) -> Result<Index, BuildErrorKind> {
-    let path = store.index_path(id);
-    let bytes = fs_err::read(&path)?;
-    codec::decode(&bytes).map_err(|error| BuildErrorKind::Store {
-        problem: format!("{error}; remove the file, and the next build makes it again"),
-        path,
-    })
-}
-
-/// Writes an index; its layer's id is the result. Idempotent.
-pub(crate) fn save_index(store: &Store, index: &Index) -> Result<Digest, BuildErrorKind> {
-    let id = index.layer_id();
-    save_index_as(store, &id, index)?;
-    Ok(id)
-}
-
-/// Writes the index of layer `id`. Idempotent.
-pub(crate) fn save_index_as(store: &Store, id: &Digest, index: &Index) -> Result<(), BuildErrorKind> {
-    Ok(write_bytes(&store.tmp(), &store.index_path(id), &codec::encode(index))?)
-}
+use crate::store::Store;
 
 /// The name of a blob form: what is written into it, and how.
-fn form_name(form: &LayerForm) -> String {
+pub(crate) fn form_name(form: &LayerForm) -> String {
     let compression = match form.compression {
         Compression::Uncompressed => "tar".to_owned(),
         Compression::Gzip(level) => format!("gzip{level}"),
@@ -80,36 +44,22 @@ fn codec_of(compression: Compression) -> (Codec, LayerCompression) {
     }
 }
 
-fn format_of(media_type: &str) -> Format {
-    match compression_of(media_type) {
-        Some(LayerCompression::Gzip) => Format::Gzip,
-        Some(LayerCompression::Zstd) => Format::Zstd,
-        _ => Format::None,
-    }
-}
-
-fn blobs(store: &Store, id: &Digest) -> Result<Blobs, BuildErrorKind> {
-    let mut blobs: Blobs = read_json(&store.blob_record(id))?.unwrap_or_default();
-    blobs.0.retain(|_, b| store.content().size_of(&b.descriptor.digest) == Some(b.descriptor.size));
-    Ok(blobs)
-}
-
-/// Digests of all blobs that were made of layer `id`, whether they are there or not.
-pub(crate) fn blob_digests(store: &Store, id: &Digest) -> Result<Vec<Digest>, BuildErrorKind> {
-    let blobs: Blobs = read_json(&store.blob_record(id))?.unwrap_or_default();
-    Ok(blobs.0.values().map(|blob| blob.descriptor.digest).collect())
-}
-
-fn add_blob(store: &Store, id: &Digest, form: &str, blob: &Blob) -> Result<(), BuildErrorKind> {
-    let _turn = store.lock(&format!("layer-{}", id.hex())).map_err(|e| e.kind)?;
-    let mut all = blobs(store, id)?;
-    all.0.insert(form.to_owned(), blob.clone());
-    Ok(write_json(&store.tmp(), &store.blob_record(id), &all)?)
-}
-
-/// Whether layer `id` can still give its files.
+/// Whether layer `id` can still give its files; those that a cache elsewhere has count.
 pub(crate) fn is_there(store: &Store, id: &Digest) -> Result<bool, BuildErrorKind> {
+    Ok(has_bytes(store, id)? || store.imports().offers(id))
+}
+
+/// Whether the files of layer `id` are in the store.
+pub(crate) fn has_bytes(store: &Store, id: &Digest) -> Result<bool, BuildErrorKind> {
     Ok(store.index_path(id).exists() && (store.tree_path(id).exists() || !blobs(store, id)?.0.is_empty()))
+}
+
+/// The index of layer `id`: the store's, or that of a cache elsewhere.
+pub(crate) fn load_index(store: &Store, id: &Digest) -> Result<Index, BuildErrorKind> {
+    if store.imports().offers(id) && !store.index_path(id).exists() {
+        return import::index(store, id);
+    }
+    kept::load_index(store, id)
 }
 
 /// A layer with the forms that it has by now.
@@ -128,7 +78,9 @@ pub(crate) fn handle(store: &Store, layer: &Layer) -> Result<Arc<LayerHandle>, B
             plain.or(blobs.0.values().next()).map(|b| form(&b.descriptor))
         }
     };
-    Ok(Arc::new(LayerHandle { index: layer.index(store)?, tree, blob }))
+    let absent = tree.is_none() && blob.is_none();
+    let later = if absent { import::later(store, &layer.id) } else { None };
+    Ok(Arc::new(LayerHandle { index: layer.index(store)?, tree, blob, later }))
 }
 
 /// The unpacked layer, made if it is not there. `below` tells how directories look that the layer does not describe.
@@ -146,7 +98,7 @@ pub(crate) fn ensure_tree(
         return Ok(path);
     }
     let handle = handle(store, layer)?;
-    let Some(blob) = &handle.blob else {
+    let Some(blob) = handle.any_blob()? else {
         return Err(BuildErrorKind::Store {
             path,
             problem: "the layer has neither a tree nor a blob".to_owned(),
@@ -296,6 +248,12 @@ pub(crate) fn ensure_blob(
     if let Some(blob) = known_blob(store, layer, &form)? {
         return Ok(blob);
     }
+    if wants_import(store, layer)? {
+        import::fetch_blob(store, &layer.id)?;
+        if let Some(blob) = known_blob(store, layer, &form)? {
+            return Ok(blob);
+        }
+    }
     let blob = match &layer.pulled {
         Some(pulled) => rewrap(store, (layer, pulled), &form, packing)?,
         None => {
@@ -308,6 +266,19 @@ pub(crate) fn ensure_blob(
     };
     add_blob(store, &layer.id, &name, &blob)?;
     Ok(blob)
+}
+
+/// Whether the layer's bytes are in a cache elsewhere and not here.
+fn wants_import(store: &Store, layer: &Layer) -> Result<bool, BuildErrorKind> {
+    Ok(layer.pulled.is_none() && !has_bytes(store, &layer.id)? && store.imports().offers(&layer.id))
+}
+
+/// Sees to it that the store itself can give the layer's files.
+pub(crate) fn ensure_bytes(store: &Store, layer: &Layer) -> Result<(), BuildErrorKind> {
+    if wants_import(store, layer)? {
+        import::fetch_blob(store, &layer.id)?;
+    }
+    Ok(())
 }
 
 /// The very same tar in another compression: its diff id stays.

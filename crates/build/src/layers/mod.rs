@@ -6,6 +6,8 @@
 
 pub(crate) mod base;
 pub(crate) mod forms;
+pub(crate) mod import;
+pub(crate) mod kept;
 pub(crate) mod pull;
 mod relay;
 

@@ -14,6 +14,8 @@ use crate::store::{Lock, Store, note_use};
 #[derive(Clone)]
 pub(crate) struct CacheDir {
     pub(crate) path: PathBuf,
+    /// Keeps exports and imports away.
+    _use: Arc<Lock>,
     _turn: Option<Arc<Lock>>,
 }
 
@@ -22,6 +24,11 @@ impl CacheDir {
     pub(crate) fn is_fresh(&self) -> bool {
         !self.path.exists()
     }
+}
+
+/// The lock that every step shares which uses cache `digest`, whatever its way of sharing; who exports or imports takes it alone.
+pub(crate) fn use_lock(digest: &Digest) -> String {
+    format!("cache-use-{}", digest.hex())
 }
 
 /// Finds or makes the directory of cache `id`. `locked` waits until nobody else uses it, `private` takes another one if somebody
@@ -33,6 +40,7 @@ pub(crate) fn open(
     go_on: impl Fn() -> Result<(), BuildErrorKind>,
 ) -> Result<CacheDir, BuildErrorKind> {
     let digest = Digest::of(id.as_bytes());
+    let in_use = Arc::new(store.share_while(&use_lock(&digest), &go_on)?);
     let lock_name = |n: usize| format!("cache-{}-{n}", digest.hex());
     let (n, turn) = match sharing {
         CacheSharing::Shared => (0, None),
@@ -49,7 +57,7 @@ pub(crate) fn open(
     };
     let base = store.cache_path(&digest);
     let path = if n == 0 { base } else { base.with_extension(n.to_string()) };
-    let cache = CacheDir { path: path.join("data"), _turn: turn.map(Arc::new) };
+    let cache = CacheDir { path: path.join("data"), _use: in_use, _turn: turn.map(Arc::new) };
     if cache.is_fresh() {
         fs_err::create_dir_all(&path)?;
         fs_err::write(path.join("id"), id)?;

@@ -1,6 +1,6 @@
 //! RUN: the only instruction that needs a root filesystem.
 
-mod cache;
+pub(crate) mod cache;
 pub(crate) mod etc;
 mod mounts;
 mod process;

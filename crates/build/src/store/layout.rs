@@ -14,6 +14,7 @@ use rustix::fs::{XattrFlags, setxattr};
 use rustix::io::Errno;
 
 use crate::error::{BuildError, BuildErrorKind};
+use crate::store::imports::Imports;
 use crate::store::lock::Lock;
 use crate::store::opening::{self, Found};
 
@@ -35,7 +36,7 @@ const QUEUE: Duration = Duration::from_secs(5);
 /// How often a lock that somebody else holds is tried again.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A store on disk.
+/// A store on disk. Clones are the same store.
 ///
 /// ```text
 /// oci/      an OCI image layout: blobs, index.json
@@ -52,6 +53,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// locks/    lock files
 /// tmp/      what is not finished
 /// ```
+#[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
     content: ContentStore,
@@ -59,7 +61,8 @@ pub struct Store {
     /// The format that it had when it was opened, if that was an older one.
     older: Option<u32>,
     /// The lease of this process, while there is one.
-    lease: Mutex<Weak<Lock>>,
+    lease: Arc<Mutex<Weak<Lock>>>,
+    imports: Arc<Imports>,
 }
 
 const FOLDERS: [&str; 11] =
@@ -105,7 +108,14 @@ impl Store {
             fs_err::write(root.join(STAMP), "").map_err(BuildErrorKind::Io)?;
         }
         let older = if let Found::Older(format) = found { Some(format) } else { None };
-        Ok(Self { root: root.to_owned(), content, owners, older, lease: Mutex::default() })
+        Ok(Self {
+            root: root.to_owned(),
+            content,
+            owners,
+            older,
+            lease: Arc::default(),
+            imports: Arc::default(),
+        })
     }
 
     /// The format of the older kiln's store that it was before it was opened: its cache is gone, its images are there.
@@ -136,6 +146,11 @@ impl Store {
     /// Unfinished things; each starts with a random name.
     pub fn tmp(&self) -> PathBuf {
         self.root.join("tmp")
+    }
+
+    /// What caches elsewhere offer to the build under way.
+    pub(crate) fn imports(&self) -> &Imports {
+        &self.imports
     }
 
     /// The index of layer `id`.
@@ -247,6 +262,22 @@ impl Store {
         let path = self.root.join("locks").join(name);
         loop {
             if let Some(lock) = Lock::try_exclusive(&path)? {
+                return Ok(lock);
+            }
+            go_on()?;
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Shares the lock called `name`, waiting as [`Store::lock_while`] for whoever holds it alone.
+    pub(crate) fn share_while(
+        &self,
+        name: &str,
+        go_on: impl Fn() -> Result<(), BuildErrorKind>,
+    ) -> Result<Lock, BuildErrorKind> {
+        let path = self.root.join("locks").join(name);
+        loop {
+            if let Some(lock) = Lock::try_shared(&path)? {
                 return Ok(lock);
             }
             go_on()?;

@@ -4,11 +4,13 @@
 //! database. A record is written whole under a temporary name and renamed, so a reader sees all of it or nothing, and a kill
 //! at any instant leaves only garbage in `tmp/`, which the next collection takes.
 
+mod imports;
 mod layout;
 mod lock;
 mod opening;
 mod record;
 
+pub(crate) use imports::{Offer, OfferedBlob};
 pub(crate) use layout::{COLLECT, GATE, STAMP};
 pub use layout::{Store, lease_of};
 pub use lock::Lock;

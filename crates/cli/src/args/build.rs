@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, ValueEnum};
 
 use crate::args::Format;
 use crate::args::annotation::{self, Annotation};
+use crate::args::cache::{self, CacheFrom, CacheTo};
 use crate::args::output::{self, Output};
 use crate::args::values::{self, BuildArg, Pair, Secret, Ssh};
 
@@ -75,6 +76,14 @@ pub(crate) struct BuildArgs {
     /// Only say which steps are in the cache and which would run, and why
     #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "text", conflicts_with = "require_cached")]
     pub(crate) dry_run: Option<Format>,
+
+    /// Look for steps in this cache, too: type=local,src=DIR or type=registry,ref=NAME
+    #[arg(long, value_name = "SPEC", value_parser = cache::from)]
+    pub(crate) cache_from: Vec<CacheFrom>,
+
+    /// Keep the steps in a cache: type=local,dest=DIR or type=registry,ref=NAME, with mode=max for those of all stages
+    #[arg(long, value_name = "SPEC", value_parser = cache::to)]
+    pub(crate) cache_to: Vec<CacheTo>,
 
     /// Ask the registry for each base image even if the store has it
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set)]
@@ -159,12 +168,6 @@ pub(crate) struct BuildArgs {
 /// Flags of buildx that kiln reads but cannot do yet, or that make sense only switched off.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Later {
-    /// Not supported yet
-    #[arg(long, value_name = "SPEC", hide = true)]
-    pub(crate) cache_from: Vec<String>,
-    /// Not supported yet
-    #[arg(long, value_name = "SPEC", hide = true)]
-    pub(crate) cache_to: Vec<String>,
     /// Not supported yet; false is accepted
     #[arg(long, value_name = "SPEC", num_args = 0..=1, default_missing_value = "true", require_equals = true, hide = true)]
     pub(crate) provenance: Option<String>,
@@ -190,8 +193,6 @@ impl Later {
     pub(crate) fn asked_for(&self) -> Option<&'static str> {
         let on = |value: &Option<String>| value.as_deref().is_some_and(|v| !switched_off(v));
         let flags = [
-            (!self.cache_from.is_empty(), "--cache-from"),
-            (!self.cache_to.is_empty(), "--cache-to"),
             (on(&self.provenance), "--provenance"),
             (on(&self.sbom), "--sbom"),
             (self.attest.iter().any(|a| !a.contains("disabled=true")), "--attest"),

@@ -18,6 +18,7 @@ use kiln_sandbox::{Rung, StopSignal, install_signal_flag, termination_requested}
 
 use crate::args::build::{BuildArgs, Progress};
 use crate::args::output::{ImageSpec, Output};
+use crate::carry;
 use crate::commands::{Failed, Setting, answer, context, past};
 use crate::errors::{CliError, status};
 use crate::excerpt::{self, Ink};
@@ -57,11 +58,14 @@ pub(super) fn run(args: &BuildArgs, setting: &Setting<'_>) -> Result<(), Failed>
         }
     }
     prepared.request.fetcher = Some(Arc::new(Http::new(setting.network(&args.insecure_registry))));
+    let client = setting.client(&insecure(args, &outputs)?);
+    prepared.request.cache_from = carry::sources(args, &client)?;
     install_signal_flag(&StopSignal::ALL)?;
     let silent = args.quiet || args.dry_run.is_some() && args.progress != Progress::Rawjson;
     let progress = if silent { Progress::Quiet } else { args.progress };
     let mut screen = Screen::new(progress, setting.environment.look());
-    let job = Job { args, outputs: &outputs, prepared: &prepared, setting, rung: footing.rung };
+    let job =
+        Job { args, outputs: &outputs, prepared: &prepared, setting, client: &client, rung: footing.rung };
     let done = job.run(&screen);
     screen.finish();
     let error = match done {
@@ -132,14 +136,13 @@ struct Job<'a> {
     outputs: &'a [Output],
     prepared: &'a Prepared,
     setting: &'a Setting<'a>,
+    client: &'a Client,
     rung: Rung,
 }
 
 impl Job<'_> {
     fn run(&self, screen: &Screen) -> Result<Done, CliError> {
-        let mut insecure = self.args.insecure_registry.clone();
-        insecure.extend(self.insecure_by_output()?);
-        let client = self.setting.client(&insecure);
+        let client = self.client;
         let engine = self.setting.engine(client.clone(), self.rung)?;
         let cancel = termination_requested();
         let build = || {
@@ -152,9 +155,11 @@ impl Job<'_> {
             let maker = Maker { engine: &engine, built: &built, screen, index: self.wants_index(), cancel };
             // Held until the images have their names: nothing of them may be collected in between.
             let _lease = engine.store().lease()?;
-            self.deliver(&maker, &client)
+            let done = self.deliver(&maker, client)?;
+            self.keep_caches(&maker)?;
+            Ok(done)
         };
-        let done = watched(&client, cancel, || match build() {
+        let done = watched(client, cancel, || match build() {
             Err(error) if self.mended(&engine, &error, screen) => build(),
             other => other,
         });
@@ -235,25 +240,26 @@ impl Job<'_> {
         !removed.is_empty()
     }
 
+    /// `--cache-to`
+    fn keep_caches(&self, maker: &Maker<'_>) -> Result<(), CliError> {
+        let keeping = carry::Keeping {
+            args: self.args,
+            client: self.client,
+            dockerfile: &self.prepared.source.name,
+            image: self.outputs.iter().find_map(Output::image),
+            threads: self.prepared.request.jobs,
+        };
+        keeping.write((maker.engine, maker.built), maker.screen, maker.cancel)
+    }
+
     fn with_source(&self, error: BuildError) -> CliError {
         let lacks_ids = self.rung == Rung::SingleId && was_refused(&error);
         let dockerfile = Box::new(self.prepared.source.clone());
         CliError::Build { error: Box::new(error), dockerfile, lacks_ids }
     }
 
-    /// `registry.insecure=true` is about the registries of that output's names.
-    fn insecure_by_output(&self) -> Result<Vec<String>, CliError> {
-        let mut hosts = Vec::new();
-        for output in self.outputs {
-            if let Output::Image { insecure: true, image, .. } = output {
-                hosts.extend(self.names(image)?.into_iter().map(|name| name.registry));
-            }
-        }
-        Ok(hosts)
-    }
-
     fn names(&self, spec: &ImageSpec) -> Result<Vec<Reference>, CliError> {
-        request::names(self.args.tags.iter().chain(&spec.names))
+        names(self.args, spec)
     }
 
     fn deliver(&self, maker: &Maker<'_>, client: &Client) -> Result<Done, CliError> {
@@ -325,6 +331,22 @@ impl Job<'_> {
             _ => maker.write(output, image, names),
         }
     }
+}
+
+fn names(args: &BuildArgs, spec: &ImageSpec) -> Result<Vec<Reference>, CliError> {
+    request::names(args.tags.iter().chain(&spec.names))
+}
+
+/// Registries that need not prove who they are; `registry.insecure=true` is about those of that output's names, or of that cache.
+fn insecure(args: &BuildArgs, outputs: &[Output]) -> Result<Vec<String>, CliError> {
+    let mut hosts = args.insecure_registry.clone();
+    hosts.extend(carry::insecure(args)?);
+    for output in outputs {
+        if let Output::Image { insecure: true, image, .. } = output {
+            hosts.extend(names(args, image)?.into_iter().map(|name| name.registry));
+        }
+    }
+    Ok(hosts)
 }
 
 /// What the arguments say about outputs, their contradictions told. Without any, an image with a name stays in the store.

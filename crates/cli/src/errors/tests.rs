@@ -1,6 +1,7 @@
 //! Which status and which way out an error has.
 
 use kiln_dockerfile::span::Span;
+use kiln_oci::source::SourceError;
 
 use super::*;
 

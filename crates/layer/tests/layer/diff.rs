@@ -36,7 +36,8 @@ fn overlay(archive: Archive, script: &str) -> (Index, View, tempfile::TempDir) {
     let mut unpacker = Unpacker::new(&at.join("lower"), Form::Overlay, Owners::Keep).unwrap();
     let lower = scan(archive.end().as_slice(), &mut unpacker).unwrap();
     unpacker.finish().unwrap();
-    let lower = LayerHandle { index: Arc::new(lower.index), tree: Some(at.join("lower")), blob: None };
+    let lower =
+        LayerHandle { index: Arc::new(lower.index), tree: Some(at.join("lower")), blob: None, later: None };
     let view = View::new(vec![Arc::new(lower)]);
     fs_err::write(at.join("script"), script).unwrap();
     sh(

@@ -323,7 +323,7 @@ fn content_of_sparse_files() {
     assert_eq!(names(&index), ["p", "s", "z"]);
     assert_eq!(index.get(&path("s")).unwrap().offset, None);
     let blob = Some(BlobForm { path: at.join("a.tar"), format: Format::None });
-    let layer = Arc::new(LayerHandle { index: Arc::new(index), tree: None, blob });
+    let layer = Arc::new(LayerHandle { index: Arc::new(index), tree: None, blob, later: None });
     let mut out = Vec::new();
     let packed = pack_layer(&layer, &mut out, None).unwrap();
     assert_eq!(scanned(&out).index, packed.index);

@@ -1,0 +1,165 @@
+//! Forms of layers out of caches elsewhere, fetched when somebody needs them and not before.
+//!
+//! A cache is trusted in what it says of keys: that a step with this key gave a layer with this content. What it says of a layer is
+//! proved: an index hashes to the layer's id, a blob to its digest, its tar to its diff id and its files to the content.
+
+use std::io;
+use std::sync::Arc;
+
+use kiln_layer::codec;
+use kiln_layer::handle::{BlobForm, Later};
+use kiln_layer::index::Index;
+use kiln_layer::tar::scan::{NullSink, scan};
+use kiln_oci::artifact::{ArtifactError, copy_verified, read_small};
+use kiln_oci::descriptor::Descriptor;
+use kiln_oci::digest::Digest;
+use kiln_oci::source::SourceErrorKind;
+
+use crate::error::BuildErrorKind;
+use crate::layers::kept::{Blob, add_blob, blobs, format_of, save_index_as};
+use crate::store::{Offer, OfferedBlob, Store};
+
+/// The most that an index may have, in bytes: some ten million files.
+const LARGEST_INDEX: usize = 1 << 30;
+
+/// An index as it lies in a cache. The same index gives the same bytes: where files are in a tar that somebody may have is left out.
+pub(crate) fn index_blob(index: &Index) -> io::Result<Vec<u8>> {
+    let mut bare = index.clone();
+    bare.entries.iter_mut().for_each(|entry| entry.offset = None);
+    zstd::bulk::compress(&codec::encode(&bare), 3)
+}
+
+/// Gets the index of layer `id`, into the store as well.
+pub(crate) fn index(store: &Store, id: &Digest) -> Result<Index, BuildErrorKind> {
+    let get = |offer: &Offer| match &offer.index {
+        Some(blob) => {
+            let index = read_index(id, offer, blob)?;
+            save_index_as(store, id, &index)?;
+            Ok(index)
+        }
+        None => {
+            fetch_blob(store, id)?;
+            super::kept::load_index(store, id)
+        }
+    };
+    first(store, id, get)
+}
+
+/// Gets a blob of layer `id` into the store; one that is there already is as good.
+pub(crate) fn fetch_blob(store: &Store, id: &Digest) -> Result<Blob, BuildErrorKind> {
+    let _turn = store.lock(&format!("import-{}", id.hex())).map_err(|e| e.kind)?;
+    if let Some(blob) = blobs(store, id)?.0.into_values().next() {
+        return Ok(blob);
+    }
+    first(store, id, |offer| match &offer.blob {
+        Some(blob) => bring(store, id, (offer, blob)),
+        None => {
+            Err(BuildErrorKind::Lost { reason: format!("{} has only its list of files", offer.place.name()) })
+        }
+    })
+}
+
+/// What will give the bytes of layer `id` when they are needed, if a cache may have them.
+pub(crate) fn later(store: &Store, id: &Digest) -> Option<Arc<dyn Later>> {
+    store.imports().offers(id).then(|| Arc::new(FromCache { store: store.clone(), id: *id }) as _)
+}
+
+#[derive(Debug)]
+struct FromCache {
+    store: Store,
+    id: Digest,
+}
+
+impl Later for FromCache {
+    fn blob(&self) -> io::Result<BlobForm> {
+        let blob = fetch_blob(&self.store, &self.id).map_err(io::Error::other)?;
+        Ok(form_of(&self.store, &blob.descriptor))
+    }
+}
+
+fn form_of(store: &Store, descriptor: &Descriptor) -> BlobForm {
+    BlobForm { path: store.content().path_of(&descriptor.digest), format: format_of(&descriptor.media_type) }
+}
+
+/// Tries the places that offer layer `id`; if none of them keeps its word, the layer is lost and the build goes on without it.
+fn first<T>(
+    store: &Store,
+    id: &Digest,
+    get: impl Fn(&Offer) -> Result<T, BuildErrorKind>,
+) -> Result<T, BuildErrorKind> {
+    let mut reason = "no cache has the layer any more".to_owned();
+    for offer in store.imports().of_layer(id) {
+        match get(&offer) {
+            Err(BuildErrorKind::Lost { reason: why }) => reason = why,
+            Err(BuildErrorKind::Artifact(error)) => reason = error.to_string(),
+            other => return other,
+        }
+    }
+    store.imports().lose(id, reason.clone());
+    Err(BuildErrorKind::Lost { reason })
+}
+
+fn read_index(id: &Digest, offer: &Offer, blob: &Descriptor) -> Result<Index, BuildErrorKind> {
+    let bytes = read_small(offer.place.as_ref(), blob)?;
+    let plain = unpack(&bytes, LARGEST_INDEX).map_err(|e| wrong(offer, blob, &e.to_string()))?;
+    let index = codec::decode(&plain).map_err(|e| wrong(offer, blob, &e.to_string()))?;
+    if index.layer_id() != *id {
+        return Err(wrong(offer, blob, "it is the index of another layer"));
+    }
+    if index.content_id() != offer.content {
+        return Err(wrong(offer, blob, "its files are not those that the record tells of"));
+    }
+    Ok(index)
+}
+
+/// Decompresses at most `limit` bytes.
+pub(crate) fn unpack(bytes: &[u8], limit: usize) -> io::Result<Vec<u8>> {
+    let mut plain = Vec::new();
+    let decoder = zstd::stream::read::Decoder::with_buffer(bytes)?;
+    io::Read::read_to_end(&mut io::Read::take(decoder, limit as u64 + 1), &mut plain)?;
+    if plain.len() > limit {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is larger than it may be"));
+    }
+    Ok(plain)
+}
+
+fn wrong(offer: &Offer, blob: &Descriptor, detail: &str) -> BuildErrorKind {
+    let kind =
+        SourceErrorKind::Malformed { what: format!("blob {}", blob.digest), detail: detail.to_owned() };
+    BuildErrorKind::Artifact(ArtifactError { place: offer.place.name(), kind })
+}
+
+/// Fetches, proves and records a blob.
+fn bring(store: &Store, id: &Digest, (offer, blob): (&Offer, &OfferedBlob)) -> Result<Blob, BuildErrorKind> {
+    let failed = |kind| BuildErrorKind::Artifact(ArtifactError { place: offer.place.name(), kind });
+    if store.content().size_of(&blob.descriptor.digest) != Some(blob.descriptor.size) {
+        let mut writer = store.content().writer()?;
+        let stream = offer.place.open_blob(&blob.descriptor)?;
+        copy_verified(stream, &blob.descriptor, &mut writer).map_err(failed)?;
+        writer.finish()?;
+    }
+    let form = form_of(store, &blob.descriptor);
+    let scanned =
+        scan(form.reader()?, &mut NullSink).map_err(|e| wrong(offer, &blob.descriptor, &e.to_string()))?;
+    if scanned.diff_id != blob.diff_id {
+        return Err(wrong(offer, &blob.descriptor, "its archive is not the one that the record tells of"));
+    }
+    if scanned.index.content_id() != offer.content {
+        return Err(wrong(offer, &blob.descriptor, "its files are not those that the record tells of"));
+    }
+    // The times in an archive are whole seconds, perhaps clamped; those of the step are in its own index.
+    let index = match &offer.index {
+        None => scanned.index,
+        Some(listed) => {
+            let mut index = read_index(id, offer, listed)?;
+            for (entry, found) in index.entries.iter_mut().zip(&scanned.index.entries) {
+                entry.offset = found.offset;
+            }
+            index
+        }
+    };
+    save_index_as(store, id, &index)?;
+    let brought = Blob { descriptor: blob.descriptor.clone(), diff_id: blob.diff_id };
+    add_blob(store, id, &blob.form, &brought)?;
+    Ok(brought)
+}
