@@ -1,6 +1,7 @@
 //! kiln from outside: the finished binary, as root and as ordinary users, on real input, judged by other people's tools.
 //! `testdata/test.sh` prepares the machine and runs this. One module a subject.
 
+mod carrying;
 mod determinism;
 mod files_only;
 mod interrupt;
