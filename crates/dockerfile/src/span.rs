@@ -51,3 +51,39 @@ pub fn line_column(text: &str, offset: usize) -> (usize, usize) {
     let start = before.rfind('\n').map_or(0, |i| i + 1);
     (line, before[start..].chars().count() + 1)
 }
+
+/// Where byte `offset` of `text` stands for a program that speaks the language server protocol: line and character counted
+/// from 0, the character in units of UTF-16.
+pub fn protocol_position(text: &str, offset: usize) -> (usize, usize) {
+    let mut end = offset.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let before = &text[..end];
+    let start = before.rfind('\n').map_or(0, |i| i + 1);
+    (before.bytes().filter(|b| *b == b'\n').count(), before[start..].encode_utf16().count())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions() {
+        let text = "a\nñ𝒳b\r\n";
+        for (offset, people, programs) in [
+            (0, (1, 1), (0, 0)),
+            (2, (2, 1), (1, 0)),
+            (4, (2, 2), (1, 1)),
+            (6, (2, 2), (1, 1)),
+            (8, (2, 3), (1, 3)),
+            (99, (3, 1), (2, 0)),
+        ] {
+            assert_eq!(
+                (line_column(text, offset), protocol_position(text, offset)),
+                (people, programs),
+                "{offset}"
+            );
+        }
+    }
+}

@@ -33,6 +33,37 @@ where
     Some(name)
 }
 
+/// The option that `value` is beyond doubt: the only one that a single slip (a letter too many, too few, wrong, or swapped
+/// with its neighbour) turns into it. Case as for [`nearest`].
+pub fn certain<'a, I>(value: &str, options: I, case_sensitive: bool) -> Option<String>
+where
+    I: IntoIterator<Item = &'a str>,
+{
+    let fold = |s: &str| if case_sensitive { s.to_owned() } else { s.to_lowercase() };
+    let wanted = fold(value);
+    let mut near = options.into_iter().map(fold).filter(|option| is_one_slip(&wanted, option));
+    let found = near.next().filter(|option| option.len() > 2)?;
+    if near.next().is_some() {
+        return None;
+    }
+    let shout = !case_sensitive && value == value.to_uppercase();
+    Some(if shout { found.to_uppercase() } else { found })
+}
+
+fn is_one_slip(a: &str, b: &str) -> bool {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let same = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
+    let (x, y) = (&a[same..], &b[same..]);
+    match (x, y) {
+        ([], [_]) | ([_], []) => true,
+        ([p, q, rest @ ..], [r, s, end @ ..]) if p == s && q == r && p != q && rest == end => true,
+        ([_, x @ ..], [_, y @ ..]) if x == y => true,
+        ([_, x @ ..], y) if x == y => true,
+        (x, [_, y @ ..]) if x == y => true,
+        _ => false,
+    }
+}
+
 /// Levenshtein's distance in characters.
 fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
@@ -68,6 +99,28 @@ mod tests {
         ];
         for (value, want) in cases {
             assert_eq!(nearest(value, flags, true).as_deref(), want, "{value}");
+        }
+    }
+
+    #[test]
+    fn slips() {
+        let names = ["RUN", "ARG", "ADD", "FROM", "COPY", "ENV"];
+        let cases = [
+            ("RUM", Some("RUN")),
+            ("FORM", Some("FROM")),
+            ("cpoy", Some("copy")),
+            ("COPPY", Some("COPY")),
+            ("CPY", Some("COPY")),
+            ("ENVV", Some("ENV")),
+            // Two names are as near.
+            ("ARD", None),
+            ("RUN", None),
+            ("FRMO X", None),
+            ("COYYP", None),
+            ("", None),
+        ];
+        for (value, want) in cases {
+            assert_eq!(certain(value, names, false).as_deref(), want, "{value}");
         }
     }
 

@@ -66,14 +66,25 @@ pub(crate) struct Graph<'a> {
     pub(crate) target: usize,
     /// What is odd but does not stop the build.
     pub(crate) warnings: Vec<Diagnostic>,
+    /// Every stage is needed, not only what the target is made from.
+    pub(crate) all: bool,
 }
 
 impl<'a> Graph<'a> {
     /// Resolves every `FROM` of the file.
     pub(crate) fn new(file: &'a Dockerfile, inputs: Inputs) -> Result<Self, Vec<Diagnostic>> {
+        let (graph, errors) = Self::survey(file, inputs);
+        if errors.is_empty() { Ok(graph) } else { Err(errors) }
+    }
+
+    /// The same as far as it goes, and what is wrong.
+    pub(crate) fn survey(file: &'a Dockerfile, inputs: Inputs) -> (Self, Vec<Diagnostic>) {
         let mut notes = Notes::default();
         let globals = globals::collect(file, &inputs, &mut notes);
-        let mut graph = Self { file, inputs, globals, nodes: Vec::new(), target: 0, warnings: Vec::new() };
+        // What is not set in the global scope is empty there, and where that matters, the lint of FROM says so.
+        notes.diagnostics.retain(|diagnostic| diagnostic.rule.is_none());
+        let (nodes, warnings) = (Vec::new(), Vec::new());
+        let mut graph = Self { file, inputs, globals, nodes, target: 0, warnings, all: false };
         for stage in &file.stages {
             let node = graph.node(stage, &mut notes);
             graph.nodes.push(node);
@@ -90,7 +101,7 @@ impl<'a> Graph<'a> {
         notes.diagnostics.extend(frontend::refused(graph.file, &graph.inputs));
         let (errors, warnings) = notes.split();
         graph.warnings = warnings;
-        if errors.is_empty() { Ok(graph) } else { Err(errors) }
+        (graph, errors)
     }
 
     fn node(&self, stage: &Stage, notes: &mut Notes) -> Node {
@@ -132,9 +143,7 @@ impl<'a> Graph<'a> {
         let expansion = expander.expansion(word, &mut own);
         let empty = expansion.as_ref().is_some_and(|expansion| expansion.text.is_empty());
         if !empty {
-            for warning in &mut own.diagnostics {
-                warning.rule = warning.rule.map(|_| "UndefinedArgInFrom");
-            }
+            own.diagnostics.retain(|diagnostic| diagnostic.rule.is_none());
             notes.diagnostics.append(&mut own.diagnostics);
         }
         let expansion = expansion?;
@@ -294,7 +303,7 @@ impl<'a> Graph<'a> {
     /// The stages that the target needs, by position; triggers of base images count as far as these are known.
     pub(crate) fn reachable(&self, bases: &Bases) -> BTreeSet<usize> {
         let mut found = BTreeSet::new();
-        let mut open = vec![self.target];
+        let mut open = if self.all { (0..self.nodes.len()).collect() } else { vec![self.target] };
         while let Some(number) = open.pop() {
             if number >= self.nodes.len() || !found.insert(number) {
                 continue;

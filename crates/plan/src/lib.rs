@@ -32,7 +32,8 @@
 //! diagnostics that point into the text; all are reported, not only the first. Modules, from the ground up: [`model`] is the
 //! contract with the executor, [`inputs`] the one with the command line; `variables`, `words` and `globals` expand words;
 //! `graph` knows how stages depend on each other; `state` and `turn` are what an instruction sees and changes; `metadata`,
-//! `mounts`, `run` and `copy` interpret instructions, `stage` all those of a stage, `planner` all stages.
+//! `mounts`, `run` and `copy` interpret instructions, `stage` all those of a stage, `planner` all stages;
+//! `survey` and [`outline`] look at a file without a build.
 
 mod copy;
 mod frontend;
@@ -43,10 +44,12 @@ pub mod inputs;
 mod metadata;
 pub mod model;
 mod mounts;
+pub mod outline;
 pub mod planner;
 mod run;
 mod stage;
 mod state;
+mod survey;
 mod trigger;
 mod turn;
 mod variables;

@@ -1,6 +1,6 @@
 //! What is to be done, as plain data: stages, steps, operations with every variable resolved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_dockerfile::diagnostic::Diagnostic;
 use kiln_dockerfile::span::Span;
@@ -17,6 +17,8 @@ pub struct Plan {
     pub target: usize,
     /// What is odd, but does not stop the build.
     pub warnings: Vec<Diagnostic>,
+    /// The stages whose base image sets a shell of its own, by position in the Dockerfile.
+    pub with_shell: BTreeSet<usize>,
     /// Build arguments that were given and that nothing in the file declares.
     pub unused_args: Vec<String>,
     /// `SOURCE_DATE_EPOCH` as a build argument, or else as a global `ARG` with a default; not checked.

@@ -51,8 +51,9 @@ pub struct Outside {
 /// triggers of a base image can make further stages, and so further base images, necessary. Then [`Planner::finish`].
 #[derive(Clone, Debug)]
 pub struct Planner<'a> {
-    graph: Graph<'a>,
-    bases: Bases,
+    pub(crate) graph: Graph<'a>,
+    pub(crate) bases: Bases,
+    pub(crate) errors: Vec<Diagnostic>,
 }
 
 impl<'a> Planner<'a> {
@@ -61,7 +62,7 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// All mistakes in these, in the order of the file; a missing target has an empty span.
     pub fn new(file: &'a Dockerfile, inputs: Inputs) -> Result<Self, Vec<Diagnostic>> {
-        Ok(Self { graph: Graph::new(file, inputs)?, bases: Bases::new() })
+        Ok(Self { graph: Graph::new(file, inputs)?, bases: Bases::new(), errors: Vec::new() })
     }
 
     /// The base images that the target needs and that are not known yet, in the order of the file, each once.
@@ -114,7 +115,7 @@ impl<'a> Planner<'a> {
         outside
     }
 
-    fn instructions(&self) -> impl Iterator<Item = (usize, Cow<'a, Instruction>)> + '_ {
+    pub(crate) fn instructions(&self) -> impl Iterator<Item = (usize, Cow<'a, Instruction>)> + '_ {
         self.reachable_stages().into_iter().flat_map(|number| {
             let triggers = self.graph.triggers(number, &self.bases).unwrap_or_default();
             let own = self.graph.own_instructions(number).iter().map(Cow::Borrowed);
@@ -134,6 +135,7 @@ impl<'a> Planner<'a> {
         }
         let planned = self.reachable_stages();
         let mut diagnostics = self.graph.warnings.clone();
+        diagnostics.extend(self.other_platforms());
         let mut states: Vec<State> = Vec::new();
         let mut stages = Vec::new();
         for number in &planned {
@@ -154,12 +156,13 @@ impl<'a> Planner<'a> {
             stages,
             target,
             warnings,
+            with_shell: self.with_shell(),
             unused_args: self.unused_args(),
             source_date_epoch: self.source_date_epoch(),
         })
     }
 
-    fn start(&self, number: usize, planned: &[usize], states: &[State]) -> State {
+    pub(crate) fn start(&self, number: usize, planned: &[usize], states: &[State]) -> State {
         let node = &self.graph.nodes[number];
         let below = match &node.start {
             Start::Stage(below) => {
@@ -177,7 +180,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn interpret(&self, builder: &mut StageBuilder<'_>, number: usize) {
+    pub(crate) fn interpret(&self, builder: &mut StageBuilder<'_>, number: usize) {
         let of_image = matches!(self.graph.nodes[number].start, Start::Image(_));
         match self.graph.triggers(number, &self.bases) {
             Ok(triggers) => triggers.iter().for_each(|trigger| builder.add_trigger(trigger, of_image)),

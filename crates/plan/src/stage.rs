@@ -19,12 +19,30 @@ pub(crate) struct StageBuilder<'g> {
     pub(crate) steps: Vec<Step>,
     /// What is wrong so far.
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// What the stage is built on is not known, so neither are all of its variables.
+    pub(crate) base: Known,
+}
+
+/// Whether the values of variables can be relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// All of them.
+    Fully,
+    /// Those that the file sets itself.
+    InPart,
+    /// None: some were set from what is not known.
+    Hardly,
 }
 
 impl<'g> StageBuilder<'g> {
     /// A stage at its `FROM`.
     pub(crate) fn new(site: Site<'g>, state: State) -> Self {
-        Self { site, state, steps: Vec::new(), diagnostics: Vec::new() }
+        Self { site, state, steps: Vec::new(), diagnostics: Vec::new(), base: Known::Fully }
+    }
+
+    /// The instructions that are written in the stage.
+    pub(crate) fn instructions(&self) -> &'g [Instruction] {
+        self.site.graph.own_instructions(self.site.number)
     }
 
     /// Adds an instruction that is written in the file.
@@ -57,13 +75,28 @@ impl<'g> StageBuilder<'g> {
         self.steps.extend(step);
     }
 
+    /// Whether what was noted holds whatever the base image sets.
+    fn believes(&self, unset: bool, used: bool) -> bool {
+        match self.base {
+            Known::Fully => true,
+            Known::InPart => !unset,
+            Known::Hardly => !unset && !used,
+        }
+    }
+
     fn step(&mut self, instruction: &Instruction) -> Option<Step> {
         let escape = self.site.graph.file.directives.escape;
         let before = self.state.variables.clone();
         let mut turn = Turn { site: self.site, state: &mut self.state, notes: Notes::default() };
         let outcome = interpret(instruction, &mut turn);
-        let Notes { seen, diagnostics } = turn.notes;
-        self.diagnostics.extend(diagnostics);
+        let Notes { seen, diagnostics, unset } = turn.notes;
+        if self.believes(unset, !seen.is_empty()) {
+            self.diagnostics.extend(diagnostics);
+        }
+        let sets = matches!(instruction.kind, Kind::Env(_) | Kind::Arg(_));
+        if sets && unset && self.base == Known::InPart {
+            self.base = Known::Hardly;
+        }
         let Outcome { created_by, op } = outcome?;
         let text = match (&instruction.kind, &op) {
             (Kind::Run(command), Some(Op::Run(op))) => {

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use kiln_dockerfile::ast::Word;
 use kiln_dockerfile::diagnostic::{Diagnostic, Severity};
 use kiln_dockerfile::expand::{
-    ExpandError, Expansion, Lookup, expand_for_display, expand_heredoc_body, expand_word, expand_words,
+    ExpandError, ExpandErrorKind, Expansion, Lookup, expand_for_display, expand_heredoc_body, expand_word,
+    expand_words,
 };
+use kiln_dockerfile::lint;
 use kiln_dockerfile::span::Span;
-use kiln_dockerfile::suggest;
 
 use crate::variables::{BuildArg, Variables};
 
@@ -19,6 +20,8 @@ pub(crate) struct Notes {
     pub(crate) seen: BTreeMap<String, String>,
     /// Errors and warnings.
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// A variable was used that has no value, whether that is worth a warning or not.
+    pub(crate) unset: bool,
 }
 
 impl Notes {
@@ -111,10 +114,12 @@ impl<'v> Expander<'v> {
                     let value = self.variables.get(name).unwrap_or_default();
                     notes.seen.insert(name.clone(), value.to_owned());
                 }
+                notes.unset |= !expansion.unset.is_empty();
                 self.warn_of_unset(&expansion, word, notes);
                 Some(expansion)
             }
             Err(error) => {
+                notes.unset |= matches!(error.kind, ExpandErrorKind::Required { .. });
                 notes.error(word.span, error.message());
                 None
             }
@@ -132,12 +137,26 @@ impl<'v> Expander<'v> {
             if guarded || self.declared.iter().any(|argument| argument.name == *name) {
                 continue;
             }
-            let message = format!("usage of undefined variable `${name}`");
-            let warning = Diagnostic::warning("UndefinedVar", word.span, message);
-            notes.diagnostics.push(match suggest::nearest(name, self.variables.names(), true) {
-                Some(near) => warning.with_help(format!("did you mean `${near}`?")),
-                None => warning,
-            });
+            let span = self.place_of(name, word);
+            notes.diagnostics.push(lint::undefined_var(name, span, self.variables.names()));
+        }
+    }
+
+    /// Where `name` is used in `word`; all of it where that cannot be told, as behind a line that goes on.
+    fn place_of(&self, name: &str, word: &Word) -> Span {
+        let whole = word.span.end - word.span.start == word.value.len();
+        let ends = |at: usize| !word.value[at..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+        let found = ["$", "${"].iter().find_map(|open| {
+            let written = format!("{open}{name}");
+            let mut places = word.value.match_indices(&written).map(|(at, _)| (at, at + written.len()));
+            places.find(|(_, end)| ends(*end))
+        });
+        match found.filter(|_| whole) {
+            Some((start, end)) => {
+                let closed = word.value[start..].starts_with("${") && word.value[end..].starts_with('}');
+                Span::new(word.span.start + start, word.span.start + end + usize::from(closed))
+            }
+            None => word.span,
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Which checks run: `# check=skip=A,B;error=true;experimental=all`.
 
-use super::rule::Rule;
+use super::rule::{Group, Rule};
+use crate::suggest::nearest;
 
 /// A choice of checks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     skip: Selection,
     experimental: Selection,
+    asked: Selection,
     /// Findings make the build fail.
     pub error: bool,
 }
@@ -42,6 +44,14 @@ pub enum ConfigError {
     /// Not `skip=`, `error=` or `experimental=`.
     #[error("invalid check option `{0}`, known are skip=, error= and experimental=")]
     Option(String),
+    /// A rule that does not exist, where it is asked for by name.
+    #[error("there is no check `{name}`{}", .near.as_ref().map(|near| format!(", did you mean `{near}`?")).unwrap_or_default())]
+    Unknown {
+        /// As written.
+        name: String,
+        /// The nearest that there is.
+        near: Option<String>,
+    },
     /// `error=` with something other than a truth value.
     #[error("invalid value `{0}` for the check option error")]
     Truth(String),
@@ -90,15 +100,46 @@ impl Config {
         merged
     }
 
-    /// Whether `rule` is to run.
-    pub fn runs(&self, rule: &Rule) -> bool {
-        if rule.experimental { self.experimental.holds(rule) } else { !self.skip.holds(rule) }
+    /// This choice with rules that are off by default turned on: `all`, or names with commas between them.
+    ///
+    /// # Errors
+    /// If there is no such rule. (What the Dockerfile names may be a rule of another program, and is let pass.)
+    pub fn with_asked(mut self, names: &str) -> Result<Self, ConfigError> {
+        if names.trim().is_empty() {
+            return Ok(self);
+        }
+        let asked = Selection::parse(names);
+        if let Some(name) = asked.names.iter().find(|name| Rule::named(name).is_none()) {
+            let near = nearest(name, Rule::all().map(|rule| rule.name), true);
+            let near = near.or_else(|| other_case(name));
+            return Err(ConfigError::Unknown { name: name.clone(), near });
+        }
+        self.asked.merge(&asked);
+        Ok(self)
     }
+
+    /// Whether `rule` is to run.
+    ///
+    /// `experimental=all` means BuildKit's experiments, so that a Dockerfile with `error=true` builds here if it builds there.
+    pub fn runs(&self, rule: &Rule) -> bool {
+        match rule.group {
+            Group::Stable => !self.skip.holds(rule),
+            Group::Experimental => self.experimental.holds(rule) || self.asked.holds(rule),
+            Group::Extra => {
+                let named = self.experimental.names.iter().any(|name| name == rule.name);
+                (named || self.asked.holds(rule)) && !self.skip.holds(rule)
+            }
+        }
+    }
+}
+
+fn other_case(name: &str) -> Option<String> {
+    Rule::all().find(|rule| rule.name.eq_ignore_ascii_case(name)).map(|rule| rule.name.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::rule::{INVALID_DEFINITION_DESCRIPTION, STAGE_NAME_CASING, UNDEFINED_VAR};
+    use super::super::rule::{INVALID_DEFINITION_DESCRIPTION, ROOT_USER, STAGE_NAME_CASING, UNDEFINED_VAR};
     use super::*;
 
     #[test]
@@ -112,6 +153,35 @@ mod tests {
         for bad in ["skip", "skpi=all", "error=maybe"] {
             assert!(Config::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn extras_are_asked_for_by_name() {
+        let runs = |text: &str, asked: Option<&str>| {
+            let config = Config::parse(text).expect("valid");
+            asked
+                .map_or(Ok(config.clone()), |asked| config.with_asked(asked))
+                .expect("known")
+                .runs(&ROOT_USER)
+        };
+        for (text, asked, want) in [
+            ("", None, false),
+            ("experimental=all", None, false),
+            ("experimental=RootUser", None, true),
+            ("", Some("all"), true),
+            ("", Some("CdInRun,RootUser"), true),
+            ("", Some("CdInRun"), false),
+            ("skip=RootUser", Some("all"), false),
+            ("skip=all", Some("all"), false),
+        ] {
+            assert_eq!(runs(text, asked), want, "{text} {asked:?}");
+        }
+        let error = |names| Config::default().with_asked(names).map_err(|e| e.to_string());
+        assert_eq!(
+            error("rootuser"),
+            Err("there is no check `rootuser`, did you mean `RootUser`?".to_owned())
+        );
+        assert_eq!(error("RotUser"), Err("there is no check `RotUser`, did you mean `RootUser`?".to_owned()));
     }
 
     #[test]

@@ -8,9 +8,9 @@ use crate::ignore::Ignore;
 use crate::source::{Source, classify};
 use crate::span::Span;
 
-use super::rule;
 use super::sink::{Finding, Sink};
 use super::stages::described;
+use super::{Facts, certain, rule};
 
 /// What a stage has had so far, handed on to stages built on it.
 #[derive(Clone, Debug, Default)]
@@ -19,20 +19,33 @@ struct State {
     workdir: bool,
 }
 
-pub(super) fn check(file: &Dockerfile, ignore: Option<&Ignore>, sink: &mut Sink) {
+pub(super) fn check(text: &str, file: &Dockerfile, facts: &Facts<'_>, sink: &mut Sink) {
     let mut states: Vec<(String, State)> = Vec::new();
-    for stage in &file.stages {
+    for (number, stage) in file.stages.iter().enumerate() {
         let image = stage.from.image.value.to_lowercase();
         let base = states.iter().rev().find(|(name, _)| *name == image);
         let mut state = base.map(|(_, state)| state.clone()).unwrap_or_default();
-        check_stage(stage, &mut state, ignore, sink);
+        state.shell |= facts.with_shell.contains(&number);
+        // What nobody builds is looked at no closer than the parser does.
+        if facts.stages.is_none_or(|stages| stages.contains(&number)) {
+            let place = Place { text, ignore: facts.ignore, escape: file.directives.escape, file };
+            check_stage(stage, &mut state, &place, sink);
+        }
         if let Some(name) = &stage.from.name {
             states.push((name.value.to_lowercase(), state));
         }
     }
 }
 
-fn check_stage(stage: &Stage, state: &mut State, ignore: Option<&Ignore>, sink: &mut Sink) {
+/// What surrounds an instruction.
+struct Place<'a> {
+    text: &'a str,
+    ignore: Option<&'a Ignore>,
+    escape: char,
+    file: &'a Dockerfile,
+}
+
+fn check_stage(stage: &Stage, state: &mut State, place: &Place<'_>, sink: &mut Sink) {
     let mut once: [Option<&Instruction>; 3] = [None; 3];
     for one in &stage.instructions {
         let slot = match &one.kind {
@@ -50,32 +63,38 @@ fn check_stage(stage: &Stage, state: &mut State, ignore: Option<&Ignore>, sink: 
             let finding = Finding::new(earlier.span, message);
             sink.add(&rule::MULTIPLE_INSTRUCTIONS_DISALLOWED, &one.comment, finding);
         }
-        check_one(one, state, ignore, sink);
+        check_one(one, state, place, sink);
     }
 }
 
-fn check_one(one: &Instruction, state: &mut State, ignore: Option<&Ignore>, sink: &mut Sink) {
+fn check_one(one: &Instruction, state: &mut State, place: &Place<'_>, sink: &mut Sink) {
     match &one.kind {
-        Kind::Cmd(CommandLine::Shell(_)) | Kind::Entrypoint(CommandLine::Shell(_)) if !state.shell => {
+        Kind::Cmd(CommandLine::Shell(line)) | Kind::Entrypoint(CommandLine::Shell(line)) if !state.shell => {
             let message =
                 format!("JSON arguments recommended for {}, so that signals reach the program", keyword(one));
-            let finding = Finding::new(one.span, message);
+            let mut finding = Finding::new(one.span, message);
+            if let Some(argv) = certain::argv(one, line, place.file) {
+                finding = finding.fix(format!("{} {argv}", written(place.text, one.span, "").1));
+            }
             sink.add(&rule::JSON_ARGS_RECOMMENDED, &one.comment, finding);
         }
         Kind::Shell(_) => state.shell = true,
         Kind::Workdir(path) => workdir(one, path, state, sink),
         Kind::Maintainer(_) => {
-            let finding = Finding::new(one.span, "MAINTAINER is deprecated in favor of a label")
+            let mut finding = Finding::new(one.span, "MAINTAINER is deprecated in favor of a label")
                 .help("write `LABEL org.opencontainers.image.authors=\"...\"`");
+            if let Some(label) = certain::label(place.text, one) {
+                finding = finding.fix(label);
+            }
             sink.add(&rule::MAINTAINER_DEPRECATED, &one.comment, finding);
         }
         Kind::Env(pairs) => {
-            legacy(one, pairs, sink);
+            legacy(one, pairs, place, sink);
             for pair in pairs {
                 secret(one, &pair.key, sink);
             }
         }
-        Kind::Label(pairs) => legacy(one, pairs, sink),
+        Kind::Label(pairs) => legacy(one, pairs, place, sink),
         Kind::Arg(declared) => {
             for each in declared {
                 secret(one, &each.name, sink);
@@ -84,7 +103,7 @@ fn check_one(one: &Instruction, state: &mut State, ignore: Option<&Ignore>, sink
             described("ARG", &names, &one.comment, sink);
         }
         Kind::Expose(words) => words.iter().for_each(|word| port(one, word, sink)),
-        Kind::Copy(copy) | Kind::Add(copy) => copied(one, copy, ignore, sink),
+        Kind::Copy(copy) | Kind::Add(copy) => copied(one, copy, place, sink),
         _ => {}
     }
 }
@@ -104,7 +123,7 @@ fn workdir(one: &Instruction, path: &Word, state: &mut State, sink: &mut Sink) {
     sink.add(&rule::WORKDIR_RELATIVE_PATH, &one.comment, finding);
 }
 
-fn legacy(one: &Instruction, pairs: &[KeyValue], sink: &mut Sink) {
+fn legacy(one: &Instruction, pairs: &[KeyValue], place: &Place<'_>, sink: &mut Sink) {
     let name = keyword(one);
     for pair in pairs.iter().filter(|pair| pair.legacy) {
         let message = format!("`{name} key=value` should be used instead of the legacy `{name} key value`");
@@ -112,7 +131,8 @@ fn legacy(one: &Instruction, pairs: &[KeyValue], sink: &mut Sink) {
         let mut finding = Finding::new(span, message);
         // A key that would not stay one word is for people to mend.
         let is_word = pair.key.value.chars().all(|c| c.is_ascii_graphic() && !"\"'\\`".contains(c));
-        if is_word && !pair.value.value.contains(['"', '\'', '\\', '`']) {
+        let one_line = !place.text.get(span.start..span.end).unwrap_or("\n").contains('\n');
+        if is_word && one_line && !pair.value.value.contains(['"', '\'', '\\', '`']) {
             finding = finding.fix(format!("{}=\"{}\"", pair.key.value, pair.value.value));
         }
         sink.add(&rule::LEGACY_KEY_VALUE_FORMAT, &one.comment, finding);
@@ -165,12 +185,13 @@ fn port(one: &Instruction, word: &Word, sink: &mut Sink) {
 }
 
 /// Literal sources that the ignore file excludes. With exceptions in that file nothing can be said.
-fn copied(one: &Instruction, copy: &Copy, ignore: Option<&Ignore>, sink: &mut Sink) {
-    let Some(ignore) = ignore.filter(|ignore| !ignore.has_exceptions() && copy.from.is_none()) else {
+fn copied(one: &Instruction, copy: &Copy, place: &Place<'_>, sink: &mut Sink) {
+    let Some(ignore) = place.ignore.filter(|ignore| !ignore.has_exceptions() && copy.from.is_none()) else {
         return;
     };
     for word in copy.sources.iter().filter(|word| !word.value.contains('$')) {
-        let Ok(text) = expand_word(&word.value, '\\', &NoVariables).map(|expansion| expansion.text) else {
+        let Ok(text) = expand_word(&word.value, place.escape, &NoVariables).map(|expansion| expansion.text)
+        else {
             continue;
         };
         if !matches!(classify(&text), Ok(Source::Path)) {

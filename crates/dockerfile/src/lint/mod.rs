@@ -5,12 +5,17 @@
 //! `UndefinedVar` and `InvalidBaseImagePlatform` need to know variables and base images, so whoever
 //! knows them calls [`undefined_var`] and [`base_image_platform`].
 
+mod certain;
 mod config;
+mod extra;
 mod instructions;
+mod mend;
 mod reference;
 mod rule;
 mod sink;
 mod stages;
+
+use std::collections::BTreeSet;
 
 use crate::ast::Dockerfile;
 use crate::diagnostic::Diagnostic;
@@ -20,19 +25,60 @@ use crate::suggest::nearest;
 
 pub use config::{Config, ConfigError};
 pub use instructions::sounds_secret;
+pub use mend::{Mended, mend};
 pub use rule::*;
 use sink::Sink;
 
+/// What is known beyond the text.
+#[derive(Clone, Debug, Default)]
+pub struct Facts<'a> {
+    /// The context's ignore file, if it has one.
+    pub ignore: Option<&'a Ignore>,
+    /// The stages that are built, by position; all if nobody says. What is wrong with the words of others (a name's
+    /// casing, say) is still told, as BuildKit does.
+    pub stages: Option<&'a BTreeSet<usize>>,
+    /// The stages whose base image sets a shell of its own, by position.
+    pub with_shell: BTreeSet<usize>,
+}
+
 /// Runs the checks that `config` leaves on over `file`, which was parsed from `text`.
 ///
-/// `ignore` is the context's ignore file, if it has one. Findings come in the order of the text; those
-/// with a `fix` can be mended by putting it in place of their span.
-pub fn check(text: &str, file: &Dockerfile, ignore: Option<&Ignore>, config: &Config) -> Vec<Diagnostic> {
+/// Findings come in the order of the text; those with a `fix` can be mended by putting it in place of their span.
+pub fn check(text: &str, file: &Dockerfile, facts: &Facts<'_>, config: &Config) -> Vec<Diagnostic> {
     let mut sink = Sink::new(config.clone());
     stages::check(text, file, &mut sink);
-    instructions::check(file, ignore, &mut sink);
+    instructions::check(text, file, facts, &mut sink);
     instructions::casing(text, file, &mut sink);
+    // The comment above an instruction may turn on what is off elsewhere.
+    if text.contains("experimental=") || EXTRA.iter().any(|rule| config.runs(rule)) {
+        extra::check(text, file, facts.stages, &mut sink);
+    }
     sink.finish()
+}
+
+/// Those of `findings`, made by somebody else, that `config` and the comment above their instruction leave on. What is no
+/// check's finding stays.
+pub fn wanted(file: &Dockerfile, config: &Config, findings: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let runs = |found: &Diagnostic| {
+        found
+            .rule
+            .and_then(Rule::named)
+            .is_none_or(|rule| config.with_comment(comment_at(file, found.span)).runs(rule))
+    };
+    findings.into_iter().filter(runs).collect()
+}
+
+/// The comment above the instruction that begins last at or before `span`.
+fn comment_at(file: &Dockerfile, span: Span) -> &str {
+    let own = |list: &'_ [crate::ast::Instruction]| {
+        let behind = list.partition_point(|one| one.span.start <= span.start);
+        behind.checked_sub(1).map(|i| (list[i].span, i))
+    };
+    let stage = file.stages.partition_point(|stage| stage.from.span.start <= span.start);
+    let Some(stage) = stage.checked_sub(1).map(|i| &file.stages[i]) else {
+        return own(&file.global_args).map_or("", |(_, i)| &file.global_args[i].comment);
+    };
+    own(&stage.instructions).map_or(&stage.from.comment, |(_, i)| &stage.instructions[i].comment)
 }
 
 /// The finding for a variable at `span` that nothing defines; `known` are the names in scope.

@@ -52,7 +52,7 @@ pub(super) fn check(text: &str, file: &Dockerfile, sink: &mut Sink) {
         let from = &stage.from;
         arguments(from, &globals, &known, sink);
         names(text, from, &mut known, sink);
-        platform(from, file.directives.escape, sink);
+        platform(text, from, file.directives.escape, sink);
         if let Some(name) = &from.name {
             described("FROM", &[name], &from.comment, sink);
         }
@@ -69,7 +69,8 @@ pub(super) fn check(text: &str, file: &Dockerfile, sink: &mut Sink) {
 pub(super) fn described(instruction: &str, names: &[&Word], comment: &str, sink: &mut Sink) {
     let (Some(line), Some(first)) = (comment.lines().last(), names.first()) else { return };
     let word = line.split(' ').next().unwrap_or_default();
-    if names.iter().any(|name| name.value == word) {
+    let is_name = |name: &str| name == word || (instruction == "FROM" && name.to_lowercase() == word);
+    if names.iter().any(|name| is_name(&name.value)) {
         return;
     }
     let example = if names.len() == 1 { first.value.as_str() } else { "<name>" };
@@ -172,11 +173,17 @@ fn arguments(from: &From, globals: &Globals, stages: &BTreeSet<String>, sink: &m
     }
 }
 
-fn platform(from: &From, escape: char, sink: &mut Sink) {
+fn platform(text: &str, from: &From, escape: char, sink: &mut Sink) {
     let Some(platform) = &from.platform else { return };
     if matches!(platform.value.as_str(), "$TARGETPLATFORM" | "${TARGETPLATFORM}") {
         let message = format!("setting the platform to `{}` in FROM is redundant", platform.value);
-        let finding = Finding::new(platform.span, message).help("leave the flag out, it is the default");
+        let flag = whole_flag(text, platform.span);
+        let finding = Finding::new(flag.unwrap_or(platform.span), message);
+        let finding = match flag {
+            Some(_) => finding.fix(""),
+            None => finding,
+        };
+        let finding = finding.help("leave the flag out, it is the default");
         sink.add(&rule::REDUNDANT_TARGET_PLATFORM, &from.comment, finding);
         return;
     }
@@ -200,4 +207,12 @@ fn platform(from: &From, escape: char, sink: &mut Sink) {
         let finding = Finding::new(platform.span, message);
         sink.add(&rule::FROM_PLATFORM_FLAG_CONST_DISALLOWED, &from.comment, finding);
     }
+}
+
+/// `--platform=value` with the blanks behind it, if the value is written that way.
+fn whole_flag(text: &str, value: Span) -> Option<Span> {
+    let before = text.get(..value.start)?.strip_suffix("--platform=")?;
+    let after = text.get(value.end..)?;
+    let blanks = after.len() - after.trim_start_matches([' ', '\t']).len();
+    (blanks > 0).then(|| Span::new(before.len(), value.end + blanks))
 }

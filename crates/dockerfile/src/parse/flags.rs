@@ -2,7 +2,7 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::span::{Span, Spanned};
-use crate::suggest::nearest;
+use crate::suggest::{certain, nearest};
 
 use super::keyword::{FlagKind, FlagSpec, Keyword};
 use super::lines::{Logical, Piece};
@@ -126,7 +126,7 @@ impl Flags {
             None => (text.as_str(), None),
         };
         let written = dashed.strip_prefix("--").unwrap_or(dashed);
-        let (name, kind) = *find(keyword, written).ok_or_else(|| unknown(keyword, written, span))?;
+        let (name, kind) = *find(keyword, written).ok_or_else(|| unknown(keyword, written, flag.piece))?;
         if kind != FlagKind::List && self.given.iter().any(|g| g.name == name) {
             return Err(Diagnostic::error(span, format!("duplicate flag specified: --{name}")));
         }
@@ -177,13 +177,20 @@ fn find(keyword: Keyword, name: &str) -> Option<&'static FlagSpec> {
     keyword.flags().iter().find(|(known, _)| *known == name)
 }
 
-fn unknown(keyword: Keyword, name: &str, span: Span) -> Diagnostic {
-    let error = Diagnostic::error(span, format!("unknown flag: --{name}"));
-    match nearest(name, keyword.flags().iter().map(|(known, _)| *known), true) {
-        Some(known) => error.with_help(format!("did you mean `--{known}`?")),
+fn unknown(keyword: Keyword, name: &str, piece: Piece<'_>) -> Diagnostic {
+    let error = Diagnostic::error(piece.span(), format!("unknown flag: --{name}"));
+    let names = || keyword.flags().iter().map(|(known, _)| *known);
+    match nearest(name, names(), true) {
+        Some(known) => {
+            let value = piece.text().strip_prefix("--").and_then(|text| text.strip_prefix(name));
+            let whole = piece.span().end - piece.span().start == piece.text().len();
+            let sure = certain(name, names(), true).filter(|_| whole);
+            let fix = sure.zip(value).map(|(sure, value)| format!("--{sure}{value}"));
+            Diagnostic { fix, ..error.with_help(format!("did you mean `--{known}`?")) }
+        }
         None if keyword.flags().is_empty() => error.with_help(format!("{} takes no flags", keyword.name())),
         None => {
-            let known: Vec<String> = keyword.flags().iter().map(|(known, _)| format!("--{known}")).collect();
+            let known: Vec<String> = names().map(|known| format!("--{known}")).collect();
             error.with_help(format!("{} takes {}", keyword.name(), known.join(", ")))
         }
     }

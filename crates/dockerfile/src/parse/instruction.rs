@@ -2,7 +2,7 @@
 
 use crate::ast::{From, Heredoc, Instruction, Kind};
 use crate::diagnostic::Diagnostic;
-use crate::suggest::nearest;
+use crate::suggest::{certain, nearest};
 
 use super::command::{healthcheck, run, shell};
 use super::copy::copy;
@@ -22,8 +22,8 @@ pub(super) enum Item {
     Instruction(Instruction),
     /// An instruction with a mistake that leaves nothing to keep.
     Broken {
-        /// Whether it was an `ARG`, the one thing allowed before `FROM`.
-        is_arg: bool,
+        /// What it was meant to be, as far as that can be told.
+        meant: Option<Keyword>,
     },
 }
 
@@ -44,12 +44,11 @@ impl Reader<'_, '_> {
     fn parse(&mut self, piece: Piece<'_>, as_trigger: bool) -> Item {
         let (head, rest) = piece.split_word();
         let Some(keyword) = Keyword::parse(head.text()) else {
-            self.unknown(head, rest);
-            return Item::Broken { is_arg: false };
+            return self.unknown(head, rest);
         };
         if as_trigger && self.forbidden(keyword, head) {
             self.heredocs(keyword, rest);
-            return Item::Broken { is_arg: false };
+            return Item::Broken { meant: Some(keyword) };
         }
         let (raw_flags, args) = split_flags(rest, self.escape);
         let heredocs = self.heredocs(keyword, args);
@@ -76,9 +75,9 @@ impl Reader<'_, '_> {
             }
             Err(Some(diagnostic)) => {
                 self.diagnostics.push(diagnostic);
-                Item::Broken { is_arg: keyword == Keyword::Arg }
+                Item::Broken { meant: Some(keyword) }
             }
-            Err(None) => Item::Broken { is_arg: false },
+            Err(None) => Item::Broken { meant: Some(keyword) },
         }
     }
 
@@ -144,21 +143,24 @@ impl Reader<'_, '_> {
         true
     }
 
-    fn unknown(&mut self, head: Piece<'_>, rest: Piece<'_>) {
+    fn unknown(&mut self, head: Piece<'_>, rest: Piece<'_>) -> Item {
         if head.is_empty() {
             self.diagnostics.push(Diagnostic::error(head.span(), "continuation of no instruction"));
-            return;
+            return Item::Broken { meant: None };
         }
         let error = Diagnostic::error(head.span(), format!("unknown instruction: {}", head.text()));
         let Some(known) = nearest(head.text(), Keyword::names(), false) else {
             self.diagnostics.push(error);
-            return;
+            return Item::Broken { meant: None };
         };
-        self.diagnostics.push(error.with_help(format!("did you mean `{known}`?")));
+        let fix = certain(head.text(), Keyword::names(), false);
+        self.diagnostics.push(Diagnostic { fix, ..error.with_help(format!("did you mean `{known}`?")) });
+        let meant = Keyword::parse(&known);
         // The body of a here-document that was meant is not a row of instructions.
-        if let Some(keyword) = Keyword::parse(&known) {
+        if let Some(keyword) = meant {
             self.heredocs(keyword, rest);
         }
+        Item::Broken { meant }
     }
 }
 

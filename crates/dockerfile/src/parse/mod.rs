@@ -23,6 +23,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::span::Span;
 
 use instruction::{Item, Reader};
+use keyword::Keyword;
 pub use keyword::instructions;
 use lines::{Lines, Logical};
 
@@ -33,6 +34,8 @@ pub struct Parsed {
     pub dockerfile: Dockerfile,
     /// All that is wrong, in the order of the text.
     pub diagnostics: Vec<Diagnostic>,
+    /// Whether each instruction stands in its stage: no, if something was meant to be a `FROM` and is none.
+    pub stages_hold: bool,
 }
 
 impl Parsed {
@@ -52,12 +55,14 @@ pub fn parse(text: &str) -> Parsed {
     let mut assembly = Assembly {
         dockerfile: Dockerfile { directives, ..Dockerfile::default() },
         homeless: false,
+        lacks_stage: false,
         is_empty: true,
     };
     for_each_instruction(&mut lines, escape, &mut diagnostics, |reader, line, comment| {
         let item = reader.read(line, false);
         assembly.add(item, line.piece().trim().span(), comment, reader.diagnostics);
     });
+    let stages_hold = !assembly.lacks_stage && !assembly.homeless && !assembly.dockerfile.stages.is_empty();
     let mut dockerfile = assembly.dockerfile;
     if assembly.is_empty {
         diagnostics.push(Diagnostic::error(Span::new(start, start), "file with no instructions"));
@@ -67,7 +72,7 @@ pub fn parse(text: &str) -> Parsed {
     }
     dockerfile.stages.shrink_to_fit();
     diagnostics.sort_by_key(|d| (d.span.start, d.severity));
-    Parsed { dockerfile, diagnostics }
+    Parsed { dockerfile, diagnostics, stages_hold }
 }
 
 /// Parses one `ONBUILD` trigger, as recorded in an image. Spans are into `text`.
@@ -122,6 +127,8 @@ struct Assembly {
     dockerfile: Dockerfile,
     /// An instruction stood before the first `FROM`, which has been said.
     homeless: bool,
+    /// A `FROM` could not be read, so instructions stand in the wrong stage.
+    lacks_stage: bool,
     is_empty: bool,
 }
 
@@ -139,7 +146,10 @@ impl Assembly {
                 let is_arg = matches!(instruction.kind, Kind::Arg(_));
                 (Some(instruction), is_arg)
             }
-            Item::Broken { is_arg } => (None, is_arg),
+            Item::Broken { meant } => {
+                self.lacks_stage |= meant == Some(Keyword::From);
+                (None, meant == Some(Keyword::Arg))
+            }
         };
         match self.dockerfile.stages.last_mut() {
             Some(stage) => stage.instructions.extend(instruction),

@@ -28,7 +28,7 @@ pub(super) fn parse_all(bytes: &[u8]) -> u64 {
             instruction(&text, one, &mut seen);
         }
     }
-    let found = lint::check(&text, file, None, &lint::Config::default());
+    let found = lint::check(&text, file, &lint::Facts::default(), &lint::Config::default());
     diagnostics(&text, &found, &mut seen);
     if !parsed.has_errors() {
         found.iter().for_each(|one| mends(&text, one));

@@ -58,7 +58,10 @@ fn complaints(text: &str) -> String {
         Ok(config) => config,
         Err(error) => return format!("{said}{error}\n"),
     };
-    said.push_str(&render::diagnostics(&lint::check(text, &parsed.dockerfile, None, &config), text));
+    said.push_str(&render::diagnostics(
+        &lint::check(text, &parsed.dockerfile, &lint::Facts::default(), &config),
+        text,
+    ));
     let names = parsed.dockerfile.stages.iter().filter_map(|stage| stage.from.name.as_ref());
     let targets: Vec<Option<&str>> = names.map(|name| Some(name.value.as_str())).chain([None]).collect();
     for target in targets {
