@@ -25,6 +25,8 @@ pub(crate) struct Bases<'a> {
     puller: Puller<'a>,
     images: Arc<dyn ImageSource>,
     ask_registry: bool,
+    /// What a reference last was is good enough.
+    pub(crate) trusts_memory: bool,
     known: Mutex<HashMap<BaseKey, Arc<Base>>>,
 }
 
@@ -39,7 +41,7 @@ struct Remembered {
 impl<'a> Bases<'a> {
     /// With `ask_registry` images of the store itself are passed over (`--pull`).
     pub(crate) fn new(puller: Puller<'a>, images: Arc<dyn ImageSource>, ask_registry: bool) -> Self {
-        Self { puller, images, ask_registry, known: Mutex::new(HashMap::new()) }
+        Self { puller, images, ask_registry, trusts_memory: false, known: Mutex::new(HashMap::new()) }
     }
 
     /// Finds an image: manifest and configuration, no layer.
@@ -51,14 +53,6 @@ impl<'a> Bases<'a> {
             ImageOrigin::Registry(name) => self.look_up(name, &key.platform)?,
             ImageOrigin::Layout(spec) => from_layout(spec, &key.platform)?,
         };
-        let wrong = !key.platform.accepts(&image.config.platform());
-        if wrong && !image.config.architecture.is_empty() {
-            let has = image.config.platform();
-            self.puller.reporter.notice(
-                None,
-                format!("{} is an image for {has}, not for {}", image.reference.familiar(), key.platform),
-            );
-        }
         let base = Arc::new(Base::new(source, image));
         Ok(lock(&self.known).entry(key.clone()).or_insert(base).clone())
     }
@@ -88,7 +82,7 @@ impl<'a> Bases<'a> {
         })?;
         let memory = self.memory_of(&reference, platform);
         // A digest never comes to mean something else: what is in the store needs no registry.
-        if reference.digest.is_some()
+        if (reference.digest.is_some() || self.trusts_memory)
             && let Some(image) = self.recall(&reference, &memory)?
         {
             return Ok((self.images.clone(), image));

@@ -5,19 +5,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kiln_dockerfile::ast::Dockerfile;
-use kiln_dockerfile::diagnostic::{Diagnostic, Severity};
+use kiln_dockerfile::diagnostic::Diagnostic;
 use kiln_dockerfile::parse;
-use kiln_dockerfile::span::line_column;
 use kiln_layer::unpack::Owners;
 use kiln_oci::config::ImageConfig;
 use kiln_oci::digest::Digest;
 use kiln_oci::platform::Platform;
 use kiln_plan::model::Plan;
-use kiln_plan::{BaseImage, ContextKind, Inputs, Planner};
+use kiln_plan::{BaseImage, Planner};
 use kiln_sandbox::Rung;
 
 use crate::ahead::Ahead;
 use crate::bases::Bases;
+use crate::checks::Checks;
 use crate::contexts::Contexts;
 use crate::error::{At, BuildError, BuildErrorKind};
 use crate::event::Sink;
@@ -51,7 +51,7 @@ pub struct EngineOptions {
 /// Builds images into a store.
 pub struct Engine {
     pub(crate) store: Store,
-    images: Images,
+    pub(crate) images: Images,
     rung: Rung,
 }
 
@@ -93,7 +93,7 @@ impl Engine {
     pub fn needs_sandbox(request: &Request) -> bool {
         let file = parse(&request.dockerfile).dockerfile;
         request.platforms.iter().any(|platform| {
-            Planner::new(&file, inputs(request, platform)).is_ok_and(|planner| planner.uses_run())
+            Planner::new(&file, request.inputs(platform)).is_ok_and(|planner| planner.uses_run())
         })
     }
 
@@ -110,9 +110,7 @@ impl Engine {
         let reporter = Reporter::new(sink, cancel).recorded_by(request.recording.as_deref());
         reporter.record(|recording| recording.asked(asked(request)));
         let parsed = parse(&request.dockerfile);
-        if parsed.diagnostics.iter().any(|d| d.severity == Severity::Error) {
-            return Err(BuildErrorKind::Dockerfile(parsed.diagnostics).into());
-        }
+        let mut checks = Checks::before(request, &parsed)?;
         if let Some(format) = self.store.was_older() {
             let message =
                 format!("the store was of format {format}: its images were taken over, its cache was not");
@@ -134,6 +132,7 @@ impl Engine {
             let missing = AtomicUsize::new(0);
             let built = request.platforms.iter().enumerate().filter_map(|(number, platform)| {
                 let built = plan(&parsed.dockerfile, request, platform, &bases).and_then(|plan| {
+                    checks.tell(&parsed, &plan, &reporter)?;
                     let mut work = self.work(request, (&plan, number), (&reporter, &bases, &contexts))?;
                     if work.can_run {
                         bases.want_trees(needs::run_on(&plan).into_iter());
@@ -193,7 +192,7 @@ impl Engine {
     fn until_kept<T>(
         &self,
         reporter: &Reporter<'_>,
-        attempt: impl Fn() -> Result<T, BuildError>,
+        mut attempt: impl FnMut() -> Result<T, BuildError>,
     ) -> Result<T, BuildError> {
         loop {
             let built = attempt();
@@ -215,10 +214,6 @@ impl Engine {
         (reporter, bases, contexts): (&'a Reporter<'a>, &'a Bases<'a>, &'a Contexts<'a>),
     ) -> Result<Work<'a>, BuildError> {
         let epoch = epoch_of(request, plan)?;
-        for warning in &plan.warnings {
-            let (line, _) = line_column(&request.dockerfile, warning.span.start);
-            reporter.notice(None, format!("{}:{line}: {}", request.dockerfile_name, warning.message));
-        }
         for name in unknown_filters(request, plan) {
             reporter.notice(
                 None,
@@ -403,26 +398,6 @@ fn unknown_filters<'a>(request: &'a Request, plan: &Plan) -> Vec<&'a String> {
     request.no_cache_filter.iter().filter(|name| !has(name)).collect()
 }
 
-fn inputs(request: &Request, platform: &Platform) -> Inputs {
-    let contexts = request.contexts.iter().map(|(name, context)| {
-        let kind = match context {
-            NamedContext::Directory(_) => ContextKind::Directory,
-            NamedContext::Image(reference) => ContextKind::Image(reference.clone()),
-            NamedContext::Layout(spec) => ContextKind::Layout(spec.clone()),
-        };
-        (name.clone(), kind)
-    });
-    Inputs {
-        target: request.target.clone(),
-        build_args: request.build_args.clone(),
-        contexts: contexts.collect(),
-        platform: platform.clone(),
-        platform_given: request.platforms_given,
-        build_platform: Platform::host(),
-        labels: request.labels.clone(),
-    }
-}
-
 /// Plans the build, finding base images as they turn out to be needed.
 fn plan(
     file: &Dockerfile,
@@ -431,7 +406,7 @@ fn plan(
     bases: &Bases<'_>,
 ) -> Result<Plan, BuildError> {
     let wrong = |diagnostics: Vec<Diagnostic>| BuildError::from(BuildErrorKind::Dockerfile(diagnostics));
-    let mut planner = Planner::new(file, inputs(request, platform)).map_err(wrong)?;
+    let mut planner = Planner::new(file, request.inputs(platform)).map_err(wrong)?;
     loop {
         let needs = planner.needs();
         if needs.is_empty() {

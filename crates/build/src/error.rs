@@ -34,6 +34,9 @@ pub enum BuildErrorKind {
     /// The Dockerfile is wrong; at least one of these is an error.
     #[error("the Dockerfile has mistakes")]
     Dockerfile(Vec<Diagnostic>),
+    /// Build checks found something, and `# check=error=true` makes that a failure.
+    #[error("build checks found something, and error=true forbids it: {}", rules(.0))]
+    Checks(Vec<Diagnostic>),
     /// A RUN ended with another status than 0.
     #[error("{command:?} ended with exit code {code}")]
     Exit {
@@ -222,6 +225,12 @@ pub enum BuildErrorKind {
     /// Stopped because another part of the build failed; never the reported error.
     #[error("cancelled")]
     Cancelled,
+}
+
+/// The names of the rules of `findings`, each once.
+fn rules(findings: &[Diagnostic]) -> String {
+    let names: std::collections::BTreeSet<&str> = findings.iter().filter_map(|found| found.rule).collect();
+    names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 /// The rule of an ignore file that hides a path.

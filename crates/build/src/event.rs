@@ -82,6 +82,16 @@ pub enum Event {
         /// Why.
         why: Why,
     },
+    /// A build check found something. It does not stop the build.
+    Finding {
+        /// Which check.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rule: Option<&'static str>,
+        /// One sentence.
+        message: String,
+        /// 1-based line of the Dockerfile.
+        line: usize,
+    },
     /// It ended.
     Finished {
         /// Which.

@@ -79,6 +79,8 @@ pub mod archive_context;
 mod bases;
 pub mod caches;
 pub mod carry;
+pub mod check;
+mod checks;
 pub mod collect;
 mod contexts;
 mod copy;

@@ -80,6 +80,10 @@ impl<'a> Reporter<'a> {
         self.sink.event(Event::Notice { task, message });
     }
 
+    pub(crate) fn finding(&self, rule: Option<&'static str>, message: String, line: usize) {
+        self.sink.event(Event::Finding { rule, message, line });
+    }
+
     /// Announces, starts and ends a task around `work`; its outcome is told by `work`'s value.
     pub(crate) fn during<T>(
         &self,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use kiln_oci::artifact::ArtifactPlace;
 use kiln_oci::platform::Platform;
 use kiln_oci::source::ImageSource;
+use kiln_plan::{ContextKind, Inputs};
 
 use crate::record::Recording;
 
@@ -94,6 +95,27 @@ impl Request {
             mode: Mode::Build,
             explain: false,
             recording: None,
+        }
+    }
+
+    /// What of it decides what is built for `platform`.
+    pub(crate) fn inputs(&self, platform: &Platform) -> Inputs {
+        let contexts = self.contexts.iter().map(|(name, context)| {
+            let kind = match context {
+                NamedContext::Directory(_) => ContextKind::Directory,
+                NamedContext::Image(reference) => ContextKind::Image(reference.clone()),
+                NamedContext::Layout(spec) => ContextKind::Layout(spec.clone()),
+            };
+            (name.clone(), kind)
+        });
+        Inputs {
+            target: self.target.clone(),
+            build_args: self.build_args.clone(),
+            contexts: contexts.collect(),
+            platform: platform.clone(),
+            platform_given: self.platforms_given,
+            build_platform: Platform::host(),
+            labels: self.labels.clone(),
         }
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod annotation;
 pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod caches;
+pub(crate) mod call;
 pub(crate) mod csv;
 pub(crate) mod history;
 pub(crate) mod output;

@@ -17,6 +17,7 @@ use crate::errors::CliError;
 
 mod build;
 mod caches;
+mod check;
 mod context;
 mod diff;
 mod doctor;

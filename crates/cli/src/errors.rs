@@ -20,12 +20,13 @@ use kiln_build::history::{BuildId, HistoryError};
 use kiln_build::mend::may_be_damage;
 use kiln_dockerfile::diagnostic::Diagnostic;
 use kiln_dockerfile::suggest::nearest;
-use kiln_oci::artifact::ArtifactError;
 use kiln_oci::error::StoreError;
 use kiln_oci::export::ExportError;
-use kiln_oci::source::SourceErrorKind;
 use kiln_registry::{Failure, PushError};
 
+use crate::answers::findings::count;
+
+mod images;
 #[cfg(test)]
 mod tests;
 
@@ -105,12 +106,16 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Engine(Box<BuildError>),
     /// The check found something.
-    #[error("{errors} errors and {warnings} warnings in {name}")]
+    #[error("{} and {} in {name}", count(*.errors, "error"), count(*.warnings, "warning"))]
     Findings {
         /// Errors.
         errors: usize,
         /// Warnings.
         warnings: usize,
+        /// How many of them `--fix` would mend.
+        fixable: usize,
+        /// It was said in another form.
+        silent: bool,
         /// Of which file.
         name: String,
     },
@@ -237,6 +242,8 @@ pub(crate) struct Report<'a> {
     pub(crate) source: Option<&'a Dockerfile>,
     /// What is wrong with it.
     pub(crate) findings: &'a [Diagnostic],
+    /// The message is to be told behind the findings.
+    pub(crate) verdict: bool,
     /// The output of the step that failed.
     pub(crate) log: Option<&'a PathBuf>,
 }
@@ -258,7 +265,7 @@ impl CliError {
                 describe(error, &mut report);
             }
             Self::Engine(error) => describe(error, &mut report),
-            Self::BrokenPipe => report.message.clear(),
+            Self::BrokenPipe | Self::Findings { silent: true, .. } => report.message.clear(),
             _ => {}
         }
         report
@@ -269,19 +276,19 @@ impl CliError {
         let kind = match self {
             Self::Build { error, .. } | Self::Engine(error) => &error.kind,
             Self::Store(error) | Self::Export { source: ExportError::Store(error), .. } => {
-                return may_be_damage(error).then(|| blob_of(error));
+                return may_be_damage(error).then(|| images::blob_of(error));
             }
             Self::Push(error) => match &*error.failure {
                 Failure::Local { cause, .. } => {
                     let damaged = cause.get_ref()?.downcast_ref::<StoreError>()?;
-                    return may_be_damage(damaged).then(|| blob_of(damaged));
+                    return may_be_damage(damaged).then(|| images::blob_of(damaged));
                 }
                 _ => return None,
             },
             _ => return None,
         };
         let file = match kind {
-            BuildErrorKind::Content(error) => blob_of(error),
+            BuildErrorKind::Content(error) => images::blob_of(error),
             _ => None,
         };
         kind.may_be_damage().then_some(file)
@@ -307,21 +314,25 @@ impl CliError {
                 (status, meant_stage(error, dockerfile).or(hint))
             }
             Self::Engine(error) => judge_build(&error.kind),
-            Self::Findings { .. } | Self::Verify(_) | Self::Damaged { .. } | Self::BrokenPipe => {
-                (status::FAILED, None)
+            // As with buildx what only warns is 1, too; a Dockerfile that cannot be built is 2 whoever finds out.
+            Self::Findings { errors, fixable, .. } => {
+                let fix = || format!("`kiln build --check --fix` mends {fixable} of them");
+                let code = if *errors > 0 { status::USAGE } else { status::FAILED };
+                (code, (*fixable > 0).then(fix))
             }
+            Self::Verify(_) | Self::Damaged { .. } | Self::BrokenPipe => (status::FAILED, None),
             Self::UnknownImage { nearest, .. } => {
                 let nearest = nearest.as_ref().map(|n| format!("did you mean {n}?"));
                 (status::USAGE, nearest.or_else(|| say("`kiln images` lists what it has")))
             }
-            Self::Store(error) => judge_store(error),
+            Self::Store(error) => images::store(error),
             Self::History(error) => judge_history(error),
             Self::NoLog { gone: true, .. } => (status::FAILED, say("a build with --no-cache writes it anew")),
             Self::NoLog { .. } => (status::FAILED, say("`kiln history BUILD` says which steps have a log")),
             Self::NotMade { .. } | Self::NotRecorded { .. } => (status::FAILED, say("build it again")),
             Self::Enter(error) => judge_enter(error),
-            Self::Export { source, .. } => judge_export(source),
-            Self::Push(error) => judge_push(error),
+            Self::Export { source, .. } => images::export(source),
+            Self::Push(error) => images::push(error),
             Self::Terminal { .. } => (status::USAGE, say("name a file with dest=FILE, or pipe it on")),
             Self::NoLoader => (
                 status::HOST,
@@ -365,8 +376,9 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// What a build's error adds to its message.
 fn describe<'a>(error: &'a BuildError, report: &mut Report<'a>) {
     match &error.kind {
-        BuildErrorKind::Dockerfile(findings) => {
+        BuildErrorKind::Dockerfile(findings) | BuildErrorKind::Checks(findings) => {
             report.findings = findings;
+            report.verdict = matches!(error.kind, BuildErrorKind::Checks(_));
             report.at = None;
         }
         BuildErrorKind::Exit { log, .. } | BuildErrorKind::Signal { log, .. } => report.log = Some(log),
@@ -380,11 +392,12 @@ fn describe<'a>(error: &'a BuildError, report: &mut Report<'a>) {
 fn judge_build(kind: &BuildErrorKind) -> (u8, Option<String>) {
     match kind {
         BuildErrorKind::Dockerfile(_) => (status::USAGE, None),
+        BuildErrorKind::Checks(_) => (status::FAILED, None),
         BuildErrorKind::Exit { code, .. } => (status::FAILED, exit_hint(*code)),
         BuildErrorKind::Signal { signal, .. } => (status::FAILED, exit_hint(128 + signal)),
         BuildErrorKind::Sandbox { source, .. } => judge_sandbox(source),
         BuildErrorKind::NoSandbox { remedy, .. } => (status::HOST, Some(sandbox_hint(remedy.as_deref()))),
-        BuildErrorKind::Base { source, .. } => judge_source((&source.reference, &source.kind)),
+        BuildErrorKind::Base { source, .. } => images::source((&source.reference, &source.kind)),
         BuildErrorKind::MissingSource { nearest, hidden_by, .. } => {
             (status::FAILED, missing_hint(nearest.as_deref(), hidden_by.as_ref()))
         }
@@ -407,13 +420,13 @@ fn judge_build(kind: &BuildErrorKind) -> (u8, Option<String>) {
             (status::HOST, say("`kiln prune --all` clears the build cache; named images stay"))
         }
         BuildErrorKind::Place { remedy, .. } => (status::HOST, Some(remedy.clone())),
-        BuildErrorKind::Content(error) => judge_store(error),
+        BuildErrorKind::Content(error) => images::store(error),
         BuildErrorKind::Tar(_)
         | BuildErrorKind::Pack(_)
         | BuildErrorKind::Unpack(_)
         | BuildErrorKind::Diff(_)
         | BuildErrorKind::View(_) => judge_causes(kind),
-        BuildErrorKind::Artifact(error) => judge_artifact(error),
+        BuildErrorKind::Artifact(error) => images::artifact(error),
         BuildErrorKind::NoCache { known, .. } if known.is_empty() => (status::USAGE, None),
         BuildErrorKind::NoCache { known, .. } => {
             (status::USAGE, Some(format!("there is {}", known.join(", "))))
@@ -471,61 +484,6 @@ fn missing_hint(nearest: Option<&str>, hidden_by: Option<&IgnoredBy>) -> Option<
     nearest.map(|path| format!("did you mean {path:?}?"))
 }
 
-/// An artifact lies in a directory or in a registry; only what the latter did is its fault.
-fn judge_artifact(error: &ArtifactError) -> (u8, Option<String>) {
-    match &error.kind {
-        SourceErrorKind::Malformed { .. } | SourceErrorKind::Mismatch { .. } => (status::FAILED, None),
-        SourceErrorKind::Cancelled => (status::INTERRUPTED, None),
-        SourceErrorKind::NotFound => (status::FAILED, say("there is nothing of that name yet")),
-        kind => judge_source((&error.place, kind)),
-    }
-}
-
-fn judge_source((reference, kind): (&str, &SourceErrorKind)) -> (u8, Option<String>) {
-    let host = reference.split('/').next().unwrap_or_default();
-    let hint = match kind {
-        SourceErrorKind::NotFound => say("check the name and the tag"),
-        SourceErrorKind::NoPlatform { .. } => say("choose one of these with --platform"),
-        SourceErrorKind::Denied { .. } => Some(format!(
-            "log in with `docker login {host}` (or podman, skopeo): kiln reads the same credentials"
-        )),
-        SourceErrorKind::RateLimited { .. } => say("log in for a higher limit, or try again later"),
-        SourceErrorKind::Unreachable { host, detail } => unreachable_hint(host, detail),
-        SourceErrorKind::Io(error) => return judge_io(error),
-        _ => None,
-    };
-    (status::REGISTRY, hint)
-}
-
-fn unreachable_hint(host: &str, detail: &str) -> Option<String> {
-    let detail = detail.to_ascii_lowercase();
-    let tls =
-        ["tls", "certificate", "corrupt message", "invalidcontenttype"].iter().any(|w| detail.contains(w));
-    tls.then(|| format!("if it speaks plain HTTP or has a certificate of its own, allow that with --insecure-registry {host}"))
-}
-
-fn judge_push(error: &PushError) -> (u8, Option<String>) {
-    let hint = match &*error.failure {
-        Failure::Denied { .. } => say("log in with `docker login`: kiln reads the same credentials"),
-        Failure::Unreachable { host, detail, .. } => unreachable_hint(host, detail),
-        Failure::RateLimited { .. } => say("try again later"),
-        Failure::Local { cause, .. } => return judge_io(cause),
-        Failure::Cancelled => return (status::INTERRUPTED, None),
-        _ => None,
-    };
-    (status::REGISTRY, hint)
-}
-
-fn judge_store(error: &StoreError) -> (u8, Option<String>) {
-    match error {
-        StoreError::Io(error) => judge_io(error),
-        StoreError::Mismatch { .. } => {
-            (status::REGISTRY, say("the registry sent something else than it promised; try again"))
-        }
-        _ => (status::FAILED, None),
-    }
-}
-
 fn judge_enter(error: &EnterError) -> (u8, Option<String>) {
     match error {
         EnterError::Gone { .. } => (status::FAILED, say("build again, then they are there")),
@@ -533,26 +491,6 @@ fn judge_enter(error: &EnterError) -> (u8, Option<String>) {
         EnterError::Nothing { .. } => (status::USAGE, say("`--after` goes to what it left")),
         EnterError::Build(kind) => judge_build(kind),
         _ => (status::USAGE, None),
-    }
-}
-
-fn blob_of(error: &StoreError) -> Option<&Path> {
-    match error {
-        StoreError::Damaged { path, .. }
-        | StoreError::Missing { path, .. }
-        | StoreError::Malformed { path, .. } => Some(path),
-        _ => None,
-    }
-}
-
-fn judge_export(error: &ExportError) -> (u8, Option<String>) {
-    match error {
-        ExportError::Store(error) => judge_store(error),
-        ExportError::Write(error) => judge_io(error),
-        ExportError::Occupied { .. } => {
-            (status::USAGE, say("name a new directory, or an OCI layout to add the image to"))
-        }
-        _ => (status::FAILED, None),
     }
 }
 

@@ -55,7 +55,10 @@ fn write_log(path: &Path) {
 /// An error as text, the last line ended.
 pub(crate) fn error(report: &Report<'_>, ink: Ink) -> String {
     if let (false, Some(source)) = (report.findings.is_empty(), report.source) {
-        return findings(report.findings, source, ink);
+        let told = findings(report.findings, source, ink);
+        let verdict =
+            || render(&[Group::with_title(Level::ERROR.primary_title(report.message.as_str()))], ink);
+        return if report.verdict { told + &verdict() } else { told };
     }
     let mut group = Group::with_title(Level::ERROR.primary_title(report.message.as_str()));
     let hint = report.hint.as_deref();

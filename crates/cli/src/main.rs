@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod agents;
+mod answers;
 mod args;
 mod carry;
 mod commands;

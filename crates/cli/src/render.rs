@@ -56,6 +56,8 @@ struct Shared {
 struct State {
     form: Form,
     over: bool,
+    /// What build checks found, a line each; for the end.
+    findings: Vec<String>,
 }
 
 enum Form {
@@ -79,7 +81,7 @@ impl Screen {
         };
         let animated = matches!(form, Form::Tty(_));
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { form, over: false }),
+            state: Mutex::new(State { form, over: false, findings: Vec::new() }),
             wake: Condvar::new(),
             began: Instant::now(),
             columns: look.columns,
@@ -153,6 +155,10 @@ impl Sink for Screen {
         if state.over {
             return;
         }
+        if let (Event::Finding { rule, message, line }, false) = (&event, matches!(state.form, Form::Json)) {
+            state.findings.push(text::finding(*rule, message, *line));
+            return;
+        }
         match &mut state.form {
             Form::Quiet => {}
             Form::Json => write_stderr(&json::line(&event)),
@@ -197,6 +203,9 @@ impl Shared {
         if let Form::Tty(tty) = &mut state.form {
             let frame = tty.last_frame(self.size());
             write_stderr(&frame);
+        }
+        if !matches!(state.form, Form::Quiet) {
+            write_stderr(&text::findings(&state.findings));
         }
         self.wake.notify_all();
     }

@@ -39,6 +39,13 @@ pub(crate) struct Prepared {
     _agents: Agents,
 }
 
+impl Prepared {
+    /// Whether the context came in an archive.
+    pub(crate) fn is_unpacked(&self) -> bool {
+        self._unpacked.is_some()
+    }
+}
+
 /// Looks everything up. The first thing that is wrong ends it; nothing is written (but see [`stdin::spool`]).
 pub(crate) fn prepare(
     args: &BuildArgs,

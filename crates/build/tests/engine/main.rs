@@ -15,6 +15,7 @@ mod collecting;
 mod copying;
 mod ground;
 mod model;
+mod pages;
 mod past;
 mod places;
 mod running;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         copying::CASES,
         places::CASES,
         model::CASES,
+        pages::CASES,
         past::CASES,
         storing::CASES,
         together::CASES,

@@ -7,6 +7,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use crate::args::Format;
 use crate::args::annotation::{self, Annotation};
 use crate::args::cache::{self, CacheFrom, CacheTo};
+use crate::args::call::{self, Call, Method, Rules};
 use crate::args::output::{self, Output};
 use crate::args::values::{self, BuildArg, Pair, Secret, Ssh};
 
@@ -137,19 +138,23 @@ pub(crate) struct BuildArgs {
     #[arg(short, long)]
     pub(crate) quiet: bool,
 
-    /// Only check the Dockerfile (short for --call=check)
-    #[arg(long)]
-    pub(crate) check: bool,
+    /// Only check the Dockerfile (short for --call=check); with all or names, rules that are off otherwise, too
+    #[arg(long, value_name = "all|RULE[,...]", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = call::rules)]
+    pub(crate) check: Option<Rules>,
 
-    /// What to do: build or check
-    #[arg(long, value_name = "METHOD", default_value = "build")]
-    pub(crate) call: String,
+    /// What to do: build, check, outline or targets; METHOD,format=json is for programs
+    #[arg(long, value_name = "METHOD", default_value = "build", value_parser = call::parse)]
+    pub(crate) call: Call,
+
+    /// With --check: put the mends that are certain into the Dockerfile
+    #[arg(long)]
+    pub(crate) fix: bool,
 
     /// Only list what is in the build context and which ignore rule says so, biggest first; all tells of small files one by one, too
     #[arg(long, value_name = "large|all", num_args = 0..=1, require_equals = true, default_missing_value = "large", hide_possible_values = true)]
     pub(crate) print_context: Option<Extent>,
 
-    /// The form of the answer of --print-context
+    /// The form of the answer of --check, --call and --print-context
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub(crate) format: Format,
 
@@ -163,6 +168,14 @@ pub(crate) struct BuildArgs {
 
     #[command(flatten)]
     pub(crate) later: Later,
+}
+
+impl BuildArgs {
+    /// What is to be done.
+    pub(crate) fn method(&self) -> Method {
+        let checks = self.check.as_ref().is_some_and(|rules| rules.on);
+        if checks && self.call.method == Method::Build { Method::Check } else { self.call.method }
+    }
 }
 
 /// Flags of buildx that kiln reads but cannot do yet, or that make sense only switched off.

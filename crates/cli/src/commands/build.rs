@@ -9,7 +9,6 @@ use kiln_build::event::{Event, Sink};
 use kiln_build::history::StepReport;
 use kiln_build::listing::list_context;
 use kiln_build::record::{self, BuildOutcome};
-use kiln_dockerfile::diagnostic::Severity;
 use kiln_oci::compose::ComposedImage;
 use kiln_oci::layout::EntryName;
 use kiln_oci::reference::Reference;
@@ -17,11 +16,12 @@ use kiln_registry::Client;
 use kiln_sandbox::{Rung, StopSignal, install_signal_flag, termination_requested};
 
 use crate::args::build::{BuildArgs, Progress};
+use crate::args::call::Method;
 use crate::args::output::{ImageSpec, Output};
 use crate::carry;
-use crate::commands::{Failed, Setting, answer, context, past};
+use crate::commands::{Failed, Setting, answer, check, context, past};
 use crate::errors::{CliError, status};
-use crate::excerpt::{self, Ink};
+use crate::excerpt;
 use crate::fetch::Http;
 use crate::interrupt::watched;
 use crate::output::image::Maker;
@@ -42,8 +42,11 @@ pub(super) fn run(args: &BuildArgs, setting: &Setting<'_>) -> Result<(), Failed>
         })?;
         return Ok(context::print(&listing, extent, args.format)?);
     }
-    if args.check || args.call != "build" {
-        return Ok(check(args, &prepared, setting)?);
+    if args.method() != Method::Build {
+        return Ok(check::run(args, prepared, setting)?);
+    }
+    if args.fix {
+        return Err(CliError::usage("--fix", "it goes with --check, which builds nothing").into());
     }
     let mut footing = Footing::now();
     if Engine::needs_sandbox(&prepared.request) {
@@ -440,22 +443,4 @@ fn finish(args: &BuildArgs, outputs: &[Output], done: Done, screen: &Screen) -> 
         None => String::new(),
     });
     Ok(())
-}
-
-/// `--check`: all that is to be said about the Dockerfile, without building.
-fn check(args: &BuildArgs, prepared: &Prepared, setting: &Setting<'_>) -> Result<(), CliError> {
-    if !args.check && args.call != "check" && args.call != "lint" {
-        let what = format!("--call={}", args.call);
-        return Err(CliError::NotYet { what });
-    }
-    let source = &prepared.source;
-    let found = kiln_dockerfile::parse(&source.text).diagnostics;
-    let look = setting.environment.look();
-    let ink = Ink { colour: look.colour, columns: look.columns.unwrap_or(100).max(40) };
-    write_stderr(&excerpt::findings(&found, source, ink));
-    let errors = found.iter().filter(|d| d.severity == Severity::Error).count();
-    if found.is_empty() {
-        return answer("check complete, no warnings found\n");
-    }
-    Err(CliError::Findings { errors, warnings: found.len() - errors, name: source.name.clone() })
 }

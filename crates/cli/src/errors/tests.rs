@@ -1,7 +1,7 @@
 //! Which status and which way out an error has.
 
 use kiln_dockerfile::span::Span;
-use kiln_oci::source::SourceError;
+use kiln_oci::source::{SourceError, SourceErrorKind};
 
 use super::*;
 

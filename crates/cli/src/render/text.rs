@@ -135,6 +135,23 @@ pub(crate) fn fit(text: &str, columns: usize) -> String {
     out
 }
 
+/// One finding of a build check as a line.
+pub(crate) fn finding(rule: Option<&str>, message: &str, line: usize) -> String {
+    let rule = rule.map(|rule| format!("{rule}: ")).unwrap_or_default();
+    format!(" - {rule}{message} (line {line})\n")
+}
+
+/// The findings of a build, shortly; nothing if there are none.
+pub(crate) fn findings(lines: &[String]) -> String {
+    match lines.len() {
+        0 => String::new(),
+        1 => format!("1 warning found (`kiln build --check` shows it in full):\n{}", lines.concat()),
+        many => {
+            format!("{many} warnings found (`kiln build --check` shows them in full):\n{}", lines.concat())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

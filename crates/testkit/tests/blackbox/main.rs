@@ -2,6 +2,7 @@
 //! `testdata/test.sh` prepares the machine and runs this. One module a subject.
 
 mod carrying;
+mod checks;
 mod determinism;
 mod files_only;
 mod interrupt;

@@ -1,0 +1,160 @@
+//! Build checks, and their pages in `docs/checks`: each rule has one, whose bad example it alone finds fault with.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use kiln_build::check::check;
+use kiln_build::error::BuildErrorKind;
+use kiln_build::event::{Event, Sink};
+use kiln_dockerfile::diagnostic::{Diagnostic, Severity};
+use kiln_dockerfile::lint::{Group, Rule};
+
+use crate::Case;
+use crate::ground::Ground;
+
+pub(crate) const CASES: &[Case] = &[
+    ("check: each rule has its page, and the examples are right", pages),
+    ("check: a file's and a command's choice", choices),
+    ("check: mistakes of all kinds are told at once, before images are asked for", at_once),
+    ("check: a build tells once what it found, or fails if the file says so", builds),
+    ("check: what an unknown base image could set is not missed", unknown_bases),
+];
+
+fn rules(found: &[Diagnostic]) -> Vec<&str> {
+    found.iter().map(|found| found.rule.unwrap_or(&found.message)).collect()
+}
+
+/// The text of the block of `language` that follows `heading`.
+fn block<'p>(page: &'p str, heading: &str, language: &str) -> Option<&'p str> {
+    let (_, rest) = page.split_once(heading)?;
+    let (_, rest) = rest.split_once(&format!("```{language}\n"))?;
+    rest.split_once("```").map(|(text, _)| text)
+}
+
+fn pages() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/checks");
+    let index = fs_err::read_to_string(folder.join("README.md")).unwrap();
+    let mut wrong = Vec::new();
+    for rule in Rule::all() {
+        let ground = Ground::new();
+        ground.shelf.put("example.com/tool:1", &[], |_| {});
+        ground.shelf.put("example.com/tool:arm64", &[], |config| {
+            let other = if config.architecture == "arm64" { "amd64" } else { "arm64" };
+            other.clone_into(&mut config.architecture);
+        });
+        let page = fs_err::read_to_string(folder.join(format!("{}.md", rule.name))).unwrap();
+        if let Some(ignore) = block(&page, "## Why", "text") {
+            ground.write(".dockerignore", ignore);
+        }
+        let asked = (rule.group != Group::Stable).then_some(rule.name);
+        let engine = ground.engine();
+        let cancel = AtomicBool::new(false);
+        let sink: &dyn Sink = &|_: Event| {};
+        let images = page.contains("example.com/tool").then_some((&engine, sink, &cancel));
+        let found = |heading| {
+            let text = block(&page, heading, "dockerfile").unwrap();
+            check(&ground.request(text), asked, images).unwrap().findings
+        };
+        let (mut bad, good) = (found("## Bad"), found("## Good"));
+        if rule.name == "InvalidDefaultArgInFrom" {
+            // Without the build argument the file cannot be built, which is what the rule is about.
+            bad.retain(|found| found.severity == Severity::Warning);
+        }
+        let only = !bad.is_empty() && bad.iter().all(|found| found.rule == Some(rule.name));
+        let fixes = page.contains("## What `--check --fix` does");
+        let mends = bad.iter().any(|found| found.fix.is_some());
+        let listed = index.contains(&format!("[{0}]({0}.md)", rule.name));
+        let skip = page.contains(&format!("check=skip={}", rule.name));
+        if !only || !good.is_empty() || fixes != mends || !listed || !skip {
+            wrong.push(format!(
+                "{}: bad {:?}, good {:?}, mends {mends}",
+                rule.name,
+                rules(&bad),
+                rules(&good)
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(fs_err::read_dir(&folder).unwrap().count(), Rule::all().count() + 1, "a page without a rule");
+}
+
+fn choices() {
+    let ground = Ground::new();
+    let found = |text: &str, asked, arg: Option<&str>| {
+        let mut request = ground.request(text);
+        request.build_args.extend(arg.map(|arg| ("BUILDKIT_DOCKERFILE_CHECK".to_owned(), arg.to_owned())));
+        let found = check(&request, asked, None).unwrap().findings;
+        rules(&found).join(" ")
+    };
+    let text = "FROM scratch AS One\nUSER root\nENV A $B\n";
+    assert_eq!(found(text, None, None), "StageNameCasing LegacyKeyValueFormat UndefinedVar");
+    assert_eq!(found(text, None, Some("skip=all")), "");
+    assert_eq!(
+        found(text, Some("all"), Some("skip=StageNameCasing,UndefinedVar")),
+        "RootUser LegacyKeyValueFormat"
+    );
+    let directive = format!("# check=skip=all;experimental=RootUser\n{text}");
+    assert_eq!(found(&directive, None, None), "");
+    assert_eq!(found(&directive, None, Some("")), "StageNameCasing LegacyKeyValueFormat UndefinedVar");
+    let line = "FROM scratch\n# check=skip=UndefinedVar because\nLABEL a=$B\nLABEL c=$D\n";
+    assert_eq!(found(line, None, None), "UndefinedVar");
+    assert!(
+        found(&format!("# check=skpi=all\n{text}"), None, None)
+            .starts_with("invalid check option `skpi=all`")
+    );
+}
+
+fn at_once() {
+    let ground = Ground::new();
+    let text = "FROM nowhere:1 AS a\nRUM x\nCOPY --from=7 a b\nEXPOSE 99999\nRUN --network=hots x\nCOPY --from=$V a b\n";
+    let want = [
+        "unknown instruction: RUM",
+        "no stage number 7",
+        "invalid port",
+        "network mode `hots`",
+        "variables are not",
+    ];
+    let told = |found: &[Diagnostic]| -> Vec<bool> {
+        want.iter().map(|want| found.iter().any(|found| found.message.contains(want))).collect()
+    };
+    let error = ground.try_build(&ground.request(text)).err().unwrap();
+    let BuildErrorKind::Dockerfile(found) = error.kind else { panic!("{error:?}") };
+    assert_eq!(told(&found), [true; 5], "{found:?}");
+    assert_eq!(found.len(), 5, "{found:?}");
+    assert_eq!(told(&check(&ground.request(text), None, None).unwrap().findings), [true; 5]);
+    assert_eq!(ground.shelf.asked().0, 0, "no image was asked for");
+}
+
+fn builds() {
+    let ground = Ground::new();
+    ground.shelf.put("base:1", &[], |config| {
+        config.config.shell = Some(vec!["/bin/bash".to_owned(), "-c".to_owned()])
+    });
+    let text =
+        "FROM base:1\nLABEL a=$B\nENV C d\nCMD x\nFROM base:1 AS Unused\nENV E f\nFROM base:1\nLABEL c=$D\n";
+    let mut request = ground.request(&text.replace("FROM base:1\nLABEL c=$D\n", ""));
+    request.target = Some("0".to_owned());
+    let done = ground.build_request(&request);
+    let told: Vec<String> = done
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Finding { rule, line, .. } => Some(format!("{}:{line}", rule.unwrap_or_default())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, ["UndefinedVar:2", "LegacyKeyValueFormat:3", "StageNameCasing:5"]);
+    let strict = ground.request(&format!("# check=error=true\n{text}"));
+    let error = ground.try_build(&strict).err().unwrap();
+    let BuildErrorKind::Checks(found) = &error.kind else { panic!("{error:?}") };
+    assert_eq!(rules(found), ["StageNameCasing", "UndefinedVar"]);
+    assert!(error.to_string().ends_with("StageNameCasing, UndefinedVar"), "{error}");
+}
+
+fn unknown_bases() {
+    let ground = Ground::new();
+    let text = "FROM some:1 AS a\nARG PORT\nENV P=$PORT\nEXPOSE $P ${Q:?}\nUSER $WHO\nFROM a\nARG R\nVOLUME $R\nRUN --network=hots x\n";
+    let found = check(&ground.request(text), None, None).unwrap().findings;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].message.contains("hots"));
+}
