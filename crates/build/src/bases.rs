@@ -92,26 +92,45 @@ impl<'a> Bases<'a> {
         }
         let task_name = format!("resolve {}", reference.familiar());
         let image = self.puller.reporter.during(TaskKind::Resolve, task_name, None, |task| {
-            match self.images.resolve(&reference, platform) {
-                Ok(image) => {
+            let known = self.recall(&reference, &memory)?;
+            match (self.ask(&reference, platform, known.is_some()), known) {
+                (Ok(image), _) => {
                     self.remember(&image, &memory)?;
                     Ok((image, TaskOutcome::Done))
                 }
-                Err(error) if matches!(error.kind, SourceErrorKind::Unreachable { .. }) => {
-                    match self.recall(&reference, &memory)? {
-                        Some(image) => {
-                            let digest = image.root_digest;
-                            let message = format!("{error}; using what it last was here, {digest}");
-                            self.puller.reporter.notice(Some(task), message);
-                            Ok((image, TaskOutcome::Cached))
-                        }
-                        None => Err(failed(error)),
-                    }
+                (Err(error), Some(image)) if is_unreachable(&error) => {
+                    let digest = image.root_digest;
+                    let message = format!("{error}; using what it last was here, {digest}");
+                    self.puller.reporter.notice(Some(task), message);
+                    Ok((image, TaskOutcome::Cached))
                 }
-                Err(error) => Err(failed(error)),
+                (Err(error), _) => Err(failed(error)),
             }
         })?;
         Ok((self.images.clone(), image))
+    }
+
+    /// Asks the registry. One that cannot be reached is not asked again and again if its last answer is `known`, except when a new one
+    /// is wanted above all; one that answers that it cannot answer now is given time.
+    fn ask(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        known: bool,
+    ) -> Result<ResolvedImage, SourceError> {
+        if !known || self.ask_registry {
+            return self.images.resolve(reference, platform);
+        }
+        let passing = |kind: &SourceErrorKind| {
+            matches!(
+                kind,
+                SourceErrorKind::RateLimited { .. } | SourceErrorKind::Server { status: 500.., .. }
+            )
+        };
+        match self.images.resolve_at_once(reference, platform) {
+            Err(error) if passing(&error.kind) => self.images.resolve(reference, platform),
+            answer => answer,
+        }
     }
 
     /// An image of this name that kiln built or was given before, unless the registry has to be asked.
@@ -177,6 +196,10 @@ impl<'a> Bases<'a> {
             layers: manifest.layers.clone(),
         }))
     }
+}
+
+fn is_unreachable(error: &SourceError) -> bool {
+    matches!(error.kind, SourceErrorKind::Unreachable { .. })
 }
 
 fn from_layout(spec: &str, platform: &Platform) -> Result<Found, BuildErrorKind> {

@@ -10,6 +10,11 @@ use crate::why::Why;
 pub trait Sink: Sync {
     /// Takes one event.
     fn event(&self, event: Event);
+
+    /// Whether [`Event::Span`]s are of any use to it.
+    fn wants_spans(&self) -> bool {
+        false
+    }
 }
 
 impl<F: Fn(Event) + Sync> Sink for F {
@@ -68,6 +73,16 @@ pub enum Event {
         /// In all, if known.
         total: Option<u64>,
     },
+    /// A piece of work has ended on the thread that tells so, where it began `took` ago. Pieces of one thread lie in each other or apart,
+    /// tasks included. Only sinks that [want](Sink::wants_spans) them are told.
+    Span {
+        /// What was done.
+        kind: SpanKind,
+        /// To what: a short digest, a path.
+        name: String,
+        /// How long it took.
+        took: Duration,
+    },
     /// Something to say about it that is not an error (a platform that differs, a tag that moved).
     Notice {
         /// Which, if any.
@@ -122,6 +137,27 @@ pub enum TaskKind {
     Export,
     /// Sending a result to a registry.
     Push,
+}
+
+/// Kinds of work that a [span](Event::Span) is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SpanKind {
+    /// Reading what a step copies: listing, looking, hashing.
+    Scan,
+    /// Waiting for a layer's bytes, verifying and storing them.
+    Download,
+    /// Decompressing a layer that is being downloaded.
+    Decompress,
+    /// Indexing a layer, and unpacking it where a command will run on it.
+    Unpack,
+    /// Making a layer's blob: reading, hashing, compressing.
+    Pack,
+    /// A command, from its namespaces to its end.
+    Command,
+    /// Finding out what a command changed.
+    Diff,
 }
 
 /// Output streams.

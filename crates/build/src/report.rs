@@ -7,7 +7,7 @@ use std::time::Instant;
 use kiln_oci::digest::Digest;
 
 use crate::error::{BuildError, BuildErrorKind};
-use crate::event::{Event, Sink, Stream, TaskId, TaskKind, TaskOutcome};
+use crate::event::{Event, Sink, SpanKind, Stream, TaskId, TaskKind, TaskOutcome};
 use crate::record::{Recording, StepOutcome};
 use crate::why::Why;
 
@@ -84,6 +84,12 @@ impl<'a> Reporter<'a> {
         self.sink.event(Event::Finding { rule, message, line });
     }
 
+    /// Until it is dropped, on this thread, work is under way that a trace shows.
+    pub(crate) fn span(&self, kind: SpanKind, name: impl FnOnce() -> String) -> Option<Span<'a>> {
+        let span = || Span { sink: self.sink, began: Instant::now(), kind, name: name() };
+        self.sink.wants_spans().then(span)
+    }
+
     /// Announces, starts and ends a task around `work`; its outcome is told by `work`'s value.
     pub(crate) fn during<T>(
         &self,
@@ -138,6 +144,21 @@ impl<'a> Reporter<'a> {
     }
 }
 
+/// Work under way; see [`Reporter::span`].
+pub(crate) struct Span<'a> {
+    sink: &'a dyn Sink,
+    began: Instant,
+    kind: SpanKind,
+    name: String,
+}
+
+impl Drop for Span<'_> {
+    fn drop(&mut self) {
+        let (kind, name) = (self.kind, std::mem::take(&mut self.name));
+        self.sink.event(Event::Span { kind, name, took: self.began.elapsed() });
+    }
+}
+
 /// Tells the sink about bytes that move, about a hundred times in all.
 pub(crate) struct Transfer<'a> {
     reporter: &'a Reporter<'a>,
@@ -172,6 +193,11 @@ impl<'a> Transfer<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What the screen calls it.
+    pub(crate) fn item(&self) -> &str {
+        &self.item
     }
 
     /// Whether it ended because the build is being stopped.

@@ -12,7 +12,7 @@ use kiln_plan::model::{CopyOp, CopySource, Op, Origin, RunMountKind, StageBase, 
 use crate::copy::place::{Attributes, Bytes, Placement, Planned};
 use crate::copy::{From, Reading};
 use crate::error::{At, BuildError, BuildErrorKind};
-use crate::event::{TaskId, TaskKind, TaskOutcome};
+use crate::event::{SpanKind, TaskId, TaskKind, TaskOutcome};
 use crate::fetch::fetch;
 use crate::files::rootfs::RootfsFiles;
 use crate::key::{self, KeyParts};
@@ -182,8 +182,10 @@ impl Stage<'_> {
 
     fn copy(&self, op: &CopyOp, turn: &Turn<'_>, rootfs: &Rootfs) -> Result<Made, BuildErrorKind> {
         let work = self.work;
+        let span = work.reporter.span(SpanKind::Scan, || turn.step.text.clone());
         let mut reading =
             crate::copy::read(op, || work.open(&op.from), |source, op| download(work, source, op))?;
+        drop(span);
         let mut parts = crate::copy::text_key(op);
         reading.add_to_key(&mut parts);
         let independent = needs::is_independent(op);

@@ -24,6 +24,7 @@ mod render;
 mod request;
 mod rootless;
 mod stdin;
+mod trace;
 
 fn main() -> ExitCode {
     // Nothing may come before: in a helper process this call does not return.

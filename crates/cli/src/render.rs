@@ -11,6 +11,7 @@ use kiln_build::event::{Event, Sink, TaskId, TaskKind, TaskOutcome};
 use kiln_build::history::StepReport;
 
 use crate::args::build::Progress;
+use crate::trace::Trace;
 
 pub(crate) mod json;
 pub(crate) mod plain;
@@ -44,6 +45,7 @@ pub(crate) struct Screen {
     shared: Arc<Shared>,
     ticker: Option<JoinHandle<()>>,
     own_tasks: AtomicU32,
+    trace: Option<Trace>,
 }
 
 struct Shared {
@@ -90,7 +92,18 @@ impl Screen {
             let shared = Arc::clone(&shared);
             std::thread::spawn(move || shared.animate())
         });
-        Self { shared, ticker, own_tasks: AtomicU32::new(OWN_TASKS) }
+        Self { shared, ticker, own_tasks: AtomicU32::new(OWN_TASKS), trace: None }
+    }
+
+    /// The same, and whatever happens is traced if `wanted`.
+    pub(crate) fn tracing(mut self, wanted: bool) -> Self {
+        self.trace = wanted.then(Trace::new);
+        self
+    }
+
+    /// What was traced.
+    pub(crate) fn trace(&self) -> Option<&Trace> {
+        self.trace.as_ref()
     }
 
     /// A task of our own, an export or a push: announces it, does `work`, says how it ended.
@@ -149,8 +162,18 @@ impl Drop for Screen {
 }
 
 impl Sink for Screen {
+    fn wants_spans(&self) -> bool {
+        self.trace.is_some()
+    }
+
     fn event(&self, event: Event) {
         let now = self.shared.began.elapsed();
+        if let Some(trace) = &self.trace {
+            trace.event(&event);
+        }
+        if matches!(event, Event::Span { .. }) {
+            return;
+        }
         let mut state = self.shared.lock();
         if state.over {
             return;

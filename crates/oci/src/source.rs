@@ -41,6 +41,15 @@ pub trait ImageSource: Send + Sync {
     /// (the caller warns).
     fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, SourceError>;
 
+    /// [`ImageSource::resolve`] for who can do without an answer: what fails is not tried again, so that it fails soon.
+    fn resolve_at_once(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<ResolvedImage, SourceError> {
+        self.resolve(reference, platform)
+    }
+
     /// Opens a blob of `image` as stored (compressed). The stream is *not* verified: the caller hashes it while it
     /// writes. It may be called from several threads at once.
     fn open_blob(

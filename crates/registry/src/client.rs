@@ -87,6 +87,15 @@ impl ImageSource for Client {
             .map_err(|kind| SourceError { reference: reference.familiar(), kind })
     }
 
+    fn resolve_at_once(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<ResolvedImage, SourceError> {
+        pull::resolve(&self.session.hasty(), reference, platform)
+            .map_err(|kind| SourceError { reference: reference.familiar(), kind })
+    }
+
     fn open_blob(
         &self,
         image: &ResolvedImage,

@@ -9,7 +9,7 @@ use ureq::http::Method;
 
 use crate::answer::Answer;
 use crate::error::Failure;
-use crate::options::Options;
+use crate::options::{Options, Retry};
 use crate::retry;
 use crate::token::{Access, Keyring};
 use crate::transport::{Call, Transport};
@@ -63,15 +63,27 @@ pub(crate) struct Whole {
 
 /// The state that all requests of a client share.
 pub(crate) struct Session {
-    transport: Transport,
-    keyring: Keyring,
-    registries: Mutex<HashMap<String, Arc<Registry>>>,
+    transport: Arc<Transport>,
+    keyring: Arc<Keyring>,
+    registries: Arc<Mutex<HashMap<String, Arc<Registry>>>>,
+    retry: Retry,
 }
 
 impl Session {
     pub(crate) fn new(options: Options) -> Self {
-        let transport = Transport::new(options);
-        Self { transport, keyring: Keyring::default(), registries: Mutex::default() }
+        let retry = options.retry.clone();
+        let transport = Arc::new(Transport::new(options));
+        Self { transport, keyring: Arc::default(), registries: Arc::default(), retry }
+    }
+
+    /// The same session, connections and credentials included, for requests that are made once and not again.
+    pub(crate) fn hasty(&self) -> Self {
+        Self {
+            transport: Arc::clone(&self.transport),
+            keyring: Arc::clone(&self.keyring),
+            registries: Arc::clone(&self.registries),
+            retry: Retry { attempts: 1, ..self.retry.clone() },
+        }
     }
 
     pub(crate) fn options(&self) -> &Options {
@@ -103,10 +115,10 @@ impl Session {
         let options = self.options();
         let registry = if is_loopback(host_of(host)) {
             let probe = || self.choose(candidate("http"), candidate("https"));
-            retry::run(&options.retry, &options.cancel, probe)?
+            retry::run(&self.retry, &options.cancel, probe)?
         } else if insecure {
             let probe = || self.choose(candidate("https"), candidate("http"));
-            retry::run(&options.retry, &options.cancel, probe)?
+            retry::run(&self.retry, &options.cancel, probe)?
         } else {
             candidate("https")
         };
@@ -141,7 +153,7 @@ impl Session {
         mut work: impl FnMut() -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let options = self.options();
-        if registry.guessed { work() } else { retry::run(&options.retry, &options.cancel, work) }
+        if registry.guessed { work() } else { retry::run(&self.retry, &options.cancel, work) }
     }
 
     fn choose(&self, first: Registry, second: Registry) -> Result<Registry, Failure> {

@@ -18,7 +18,7 @@ use kiln_oci::media_type::{Flavour, LayerCompression};
 use kiln_oci::store::{BlobWriter, StoredBlob};
 
 use crate::error::BuildErrorKind;
-use crate::event::TaskId;
+use crate::event::{SpanKind, TaskId};
 use crate::layers::kept::{self, Blob, add_blob, blobs, format_of, save_index};
 use crate::layers::relay::ahead;
 use crate::layers::{Layer, Pulled, import};
@@ -322,6 +322,7 @@ impl Packing<'_> {
         (item, size): (String, u64),
         fill: impl FnOnce(&mut dyn Write) -> Result<T, BuildErrorKind>,
     ) -> Result<(T, StoredBlob), BuildErrorKind> {
+        let _span = self.reporter.span(SpanKind::Pack, || item.clone());
         let out = Compressor::new(store.content().writer()?, codec_of(form.compression).0, self.threads)?;
         let mut out = Told { out, transfer: Transfer::new(self.reporter, self.task, item, size) };
         match fill(&mut out) {

@@ -20,7 +20,7 @@ use kiln_oci::store::BlobWriter;
 use serde::{Deserialize, Serialize};
 
 use crate::error::BuildErrorKind;
-use crate::event::{TaskId, TaskKind, TaskOutcome};
+use crate::event::{SpanKind, TaskId, TaskKind, TaskOutcome};
 use crate::key;
 use crate::layers::forms::{UnfinishedTree, handle};
 use crate::layers::kept::save_index_as;
@@ -171,7 +171,7 @@ impl Pull<'_> {
         let mut tree = if self.trees { Some(UnfinishedTree::new(store)?) } else { None };
         let mut nothing = NullSink;
         let sink: &mut dyn Sink = tree.as_mut().map_or(&mut nothing, UnfinishedTree::sink);
-        let (stored, scanned) = stream(tee, sink);
+        let (stored, scanned) = stream(reporter, tee, sink);
         // The digest of what came is judged before its content: a lying registry explains a broken archive.
         match stored {
             Err(Trouble::Stopped) => return reporter.check().and(Err(BuildErrorKind::Cancelled)),
@@ -210,13 +210,26 @@ impl Pull<'_> {
 }
 
 /// Moves a layer through `tee`, decompression and `sink`, each on a thread of its own. Every byte is read, whatever becomes of it.
-fn stream(tee: Tee<'_>, sink: &mut dyn Sink) -> (Result<BlobWriter, Trouble>, Result<Scanned, TarError>) {
+fn stream(
+    reporter: &Reporter<'_>,
+    tee: Tee<'_>,
+    sink: &mut dyn Sink,
+) -> (Result<BlobWriter, Trouble>, Result<Scanned, TarError>) {
     let (stored, packed) = relay();
     let (unpacked, plain) = relay();
+    let name = &tee.progress.item().to_owned();
     std::thread::scope(|scope| {
-        let network = scope.spawn(move || tee.run(stored));
-        scope.spawn(move || decompress(packed, unpacked));
+        let network = scope.spawn(move || {
+            let _span = reporter.span(SpanKind::Download, || name.clone());
+            tee.run(stored)
+        });
+        scope.spawn(move || {
+            let _span = reporter.span(SpanKind::Decompress, || name.clone());
+            decompress(packed, unpacked);
+        });
+        let span = reporter.span(SpanKind::Unpack, || name.clone());
         let scanned = scan(plain, sink);
+        drop(span);
         let stored = network.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (stored, scanned)
     })

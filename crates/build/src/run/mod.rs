@@ -21,6 +21,7 @@ use kiln_plan::model::{NetworkMode, RunOp};
 use kiln_sandbox::{Exit, Network, Security, Spec, Ulimit};
 
 use crate::error::BuildErrorKind;
+use crate::event::SpanKind;
 use crate::files::rootfs::RootfsFiles;
 use crate::key::KeyParts;
 use crate::layers::{Layer, Rootfs, forms, view_of};
@@ -121,7 +122,9 @@ impl Execution<'_> {
     fn run(&self, log: &str) -> Result<Layer, BuildErrorKind> {
         let (work, op) = (self.work, self.op);
         let scratch = Scratch::new(work.store)?;
+        let span = work.reporter.span(SpanKind::Unpack, || "layers".to_owned());
         let lower = trees(work.store, &self.rootfs.layers(work.puller())?, work.request.jobs)?;
+        drop(span);
         let view = self.rootfs.view(work.puller())?;
         let identity = users::identity(&view, &op.user)?;
         let upper = scratch.path().join("upper");
@@ -163,7 +166,9 @@ impl Execution<'_> {
         let log = work.store.log_path(log);
         let command = self.turn.step.text.strip_prefix("RUN ").unwrap_or(&self.turn.step.text);
         let hidden = Redactor::new(mounts.secrets.iter().map(Vec::as_slice));
+        let span = work.reporter.span(SpanKind::Command, || command.to_owned());
         let exit = process::run(work.reporter, self.turn.task, &spec, (command, &log, &hidden))?;
+        drop(span);
         if exit != Exit::Code(0) {
             work.store.keep_failed(self.key, &upper)?;
         }
@@ -175,6 +180,7 @@ impl Execution<'_> {
             }
         }
         mounts.finish()?;
+        let _span = work.reporter.span(SpanKind::Diff, || command.to_owned());
         let index = diff_upper(&upper, &view, work.store.owners(), work.request.jobs)?;
         Ok(forms::keep_tree(work.store, index, &upper)?.times_of_run(true))
     }

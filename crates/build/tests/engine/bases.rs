@@ -120,7 +120,10 @@ fn unreachable() {
     ground.shelf.put("base", &[layer("1")], |_| {});
     let first = ground.build("FROM base\n");
     ground.shelf.gone.store(true, Ordering::Relaxed);
+    let hurried = || ground.shelf.hurried.load(Ordering::Relaxed);
+    assert_eq!(hurried(), 0, "what is not known yet is worth waiting for");
     let second = ground.build("FROM base\n");
+    assert_eq!(hurried(), 1, "what is known is not");
     assert_eq!(first.image.digest, second.image.digest);
     let told =
         |event: &Event| matches!(event, Event::Notice { message, .. } if message.contains("cannot reach"));

@@ -130,6 +130,10 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,
 
+    /// Write what happened when, for ui.perfetto.dev or chrome://tracing
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+
     /// How to show progress (always on standard error)
     #[arg(long, value_name = "FORM", default_value = "auto")]
     pub(crate) progress: Progress,

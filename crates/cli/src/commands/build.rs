@@ -66,15 +66,20 @@ pub(super) fn run(args: &BuildArgs, setting: &Setting<'_>) -> Result<(), Failed>
     install_signal_flag(&StopSignal::ALL)?;
     let silent = args.quiet || args.dry_run.is_some() && args.progress != Progress::Rawjson;
     let progress = if silent { Progress::Quiet } else { args.progress };
-    let mut screen = Screen::new(progress, setting.environment.look());
+    let mut screen = Screen::new(progress, setting.environment.look()).tracing(args.trace.is_some());
     let job =
         Job { args, outputs: &outputs, prepared: &prepared, setting, client: &client, rung: footing.rung };
     let done = job.run(&screen);
     screen.finish();
+    // Of a failed build the failure is what counts; a trace that could not be written then is missing, and seen to be.
+    let traced = write_trace(args, &screen);
     let error = match done {
         // What is foreseen was said.
-        Ok(_) if args.dry_run.is_some() => return Ok(()),
-        Ok(done) => return Ok(finish(args, &outputs, done, &screen)?),
+        Ok(_) if args.dry_run.is_some() => return Ok(traced?),
+        Ok(done) => {
+            traced?;
+            return Ok(finish(args, &outputs, done, &screen)?);
+        }
         Err(CliError::Build { error, dockerfile, lacks_ids }) if wants_namespace(&error) => {
             if !footing.is_hopeless() {
                 // An ONBUILD of a base image has a RUN, which the text did not tell. Threads have ended; what was done is
@@ -92,6 +97,14 @@ pub(super) fn run(args: &BuildArgs, setting: &Setting<'_>) -> Result<(), Failed>
 
 fn is_not_cached(error: &BuildError) -> bool {
     matches!(error.kind, BuildErrorKind::NotCached { .. })
+}
+
+/// `--trace`
+fn write_trace(args: &BuildArgs, screen: &Screen) -> Result<(), CliError> {
+    match (&args.trace, screen.trace()) {
+        (Some(path), Some(trace)) => target::write_whole(path, trace.json().as_bytes()),
+        _ => Ok(()),
+    }
 }
 
 fn wants_namespace(error: &BuildError) -> bool {
