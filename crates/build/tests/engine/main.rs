@@ -14,6 +14,7 @@ mod caching;
 mod collecting;
 mod copying;
 mod ground;
+mod keys;
 mod model;
 mod pages;
 mod past;
@@ -48,12 +49,14 @@ fn main() -> ExitCode {
         model::CASES,
         pages::CASES,
         past::CASES,
+        keys::CASES,
         storing::CASES,
         together::CASES,
     ]
     .concat();
     if can_run() {
         cases.extend_from_slice(running::CASES);
+        cases.extend_from_slice(keys::RUNNING);
     } else {
         println!("no rung of the privilege ladder: cases with RUN are left out");
     }

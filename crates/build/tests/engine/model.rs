@@ -17,10 +17,10 @@ pub(crate) const CASES: &[Case] = &[
 const EDITS: usize = 30;
 
 /// xorshift64*
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -60,7 +60,7 @@ impl Build {
 
 /// Whether an edit counts.
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Effect {
+pub(crate) enum Effect {
     /// A step must be made again.
     Miss,
     /// Every step must be cached.

@@ -12,7 +12,7 @@ use kiln_build::request::SecretSource;
 
 use crate::Case;
 use crate::ground::{Done, Ground};
-use crate::shelf::Tape;
+use crate::shelf::{Tape, busybox};
 
 pub(crate) const CASES: &[Case] = &[
     ("run: a layer holds what changed and nothing else", changes),
@@ -38,28 +38,8 @@ pub(crate) const CASES: &[Case] = &[
 /// A ground with the image `base`: busybox, two users, `/d` with two files.
 fn ground() -> Ground {
     let ground = Ground::with_run();
-    ground.shelf.put("base", &[rootfs()], |_| {});
+    ground.shelf.put("base", &[busybox()], |_| {});
     ground
-}
-
-fn rootfs() -> Vec<u8> {
-    let busybox = fs_err::read("/bin/busybox").unwrap();
-    let mut tape = Tape::new()
-        .with("bin/", b"", (0o755, 0))
-        .with("bin/busybox", &busybox, (0o755, 0))
-        .with("etc/", b"", (0o755, 0))
-        .with("etc/passwd", b"root:x:0:0::/root:/bin/sh\napp:x:0:0::/home/app:/bin/sh\n", (0o644, 0))
-        .with("d/", b"", (0o755, 0))
-        .with("d/a", b"a", (0o644, 0))
-        .with("d/b", b"b", (0o644, 0))
-        .with("tmp/", b"", (0o1777, 0));
-    for name in [
-        "sh", "cat", "echo", "rm", "mkdir", "mv", "ln", "chmod", "touch", "true", "sleep", "ls", "cp",
-        "test", "id", "pwd",
-    ] {
-        tape = tape.link(&format!("bin/{name}"), "busybox", tar::EntryType::Symlink);
-    }
-    tape.bytes()
 }
 
 /// The paths of the last layer, marks and all.
@@ -344,7 +324,7 @@ fn unpacked_as_it_comes() {
     // The upper layers say nothing of `d`, which is not as directories usually are; one of them is there twice.
     let low = Tape::new().with("d/", b"", (0o700, 0)).bytes();
     let high = Tape::new().with("d/x", b"x", (0o644, 0)).with("d/.wh.a", b"", (0o644, 0)).bytes();
-    at_once.shelf.put("high", &[rootfs(), high.clone(), low, high.clone(), high], |_| {});
+    at_once.shelf.put("high", &[busybox(), high.clone(), low, high.clone(), high], |_| {});
     let run = "FROM high\nRUN test -e /d/x && test ! -e /d/a\n";
     at_once.build(run);
     assert_eq!(at_once.shelf.asked().1, 3, "each layer came once");
