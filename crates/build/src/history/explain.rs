@@ -165,28 +165,40 @@ impl<'a> Explainer<'a> {
         if !step.outcome.is_done() || !matches!(base_of(record, place), BaseRecord::Image { .. }) {
             return Ok(None);
         }
-        for kept in self.ranked(record) {
-            let Some(there) = counterpart(record, place, &kept.record) else { continue };
-            if !kept.record.step(there).is_some_and(|step| step.outcome.is_done()) {
-                continue;
+        let found = self.first(record, |kept| {
+            let there = counterpart(record, place, &kept.record)?;
+            let done = kept.record.step(there).is_some_and(|step| step.outcome.is_done());
+            done.then(|| (kept.id, base_change((record, place), (&kept.record, there))))
+        });
+        Ok(match found {
+            Some((earlier, change)) => change.map(|change| Why::Changed { earlier, changes: vec![change] }),
+            None => Some(Why::New),
+        })
+    }
+
+    /// The first answer to a question about earlier builds, in the order of [`Explainer::ranked`]; no more of them are read than it takes.
+    fn first<T>(&mut self, record: &BuildRecord, ask: impl Fn(&Kept) -> Option<T>) -> Option<T> {
+        let mut others = Vec::new();
+        for id in self.ids.clone() {
+            let Some(kept) = self.load(id) else { continue };
+            if project(&kept.record) != project(record) {
+                others.push(kept);
+            } else if let Some(answer) = ask(&kept) {
+                return Some(answer);
             }
-            let change = base_change((record, place), (&kept.record, there));
-            return Ok(change.map(|change| Why::Changed { earlier: kept.id, changes: vec![change] }));
         }
-        Ok(Some(Why::New))
+        others.iter().find_map(|kept| ask(kept))
+    }
+
+    fn load(&mut self, id: BuildId) -> Option<Arc<Kept>> {
+        let history = self.history;
+        self.loaded.entry(id).or_insert_with(|| history.load(id).ok().map(Arc::new)).clone()
     }
 
     /// The earlier builds that can be read: those of the same Dockerfile and context first, of these the newest first.
     fn ranked(&mut self, record: &BuildRecord) -> Vec<Arc<Kept>> {
-        let history = self.history;
-        let mut all: Vec<Arc<Kept>> = Vec::new();
-        for id in &self.ids {
-            let loaded = self.loaded.entry(*id).or_insert_with(|| history.load(*id).ok().map(Arc::new));
-            all.extend(loaded.clone());
-        }
-        let project = |r: &BuildRecord| (r.asked.context.clone(), r.asked.dockerfile_path.clone());
-        let wanted = (project(record), record.asked.dockerfile.clone());
-        all.sort_by_key(|kept| (project(&kept.record), kept.record.asked.dockerfile.clone()) != wanted);
+        let mut all: Vec<Arc<Kept>> = self.ids.clone().into_iter().filter_map(|id| self.load(id)).collect();
+        all.sort_by_key(|kept| project(&kept.record) != project(record));
         all
     }
 
@@ -239,6 +251,12 @@ impl<'a> Explainer<'a> {
         }
         Ok(best)
     }
+}
+
+/// What makes builds those of one project: their Dockerfile and context.
+fn project(record: &BuildRecord) -> [Option<&str>; 3] {
+    let asked = &record.asked;
+    [asked.context.as_deref(), asked.dockerfile_path.as_deref(), Some(&asked.dockerfile)]
 }
 
 /// What the builds before say of a step.
