@@ -19,6 +19,7 @@ use crate::ahead::Ahead;
 use crate::bases::Bases;
 use crate::checks::Checks;
 use crate::contexts::Contexts;
+use crate::datings;
 use crate::error::{At, BuildError, BuildErrorKind};
 use crate::event::Sink;
 use crate::history::{Explainer, History, HistoryError};
@@ -324,12 +325,9 @@ impl Drop for Closing<'_> {
 fn finish(result: &StageResult, work: &Work<'_>, lease: Arc<Lock>) -> Built {
     let stage = &work.plan.stages[work.plan.target];
     let mut config = stage.config.clone();
-    config.history.clone_from(&result.history);
-    let last = result.history.last().and_then(|h| h.created.clone());
-    config.created = match work.epoch {
-        Some(_) => Some(work.now()),
-        None => Some(result.created.clone().or(last).unwrap_or_else(|| work.now())),
-    };
+    config.history = datings::dated(&result.history, work.epoch.map(|_| work.now()));
+    let last = config.history.last().and_then(|h| h.created.clone());
+    config.created = if work.epoch.is_some() { Some(work.now()) } else { result.created.clone().or(last) };
     let mut used = std::mem::take(&mut *work.used.lock().unwrap_or_else(PoisonError::into_inner));
     used.sort_by_key(|step| step.key);
     used.dedup_by_key(|step| step.key);

@@ -84,6 +84,7 @@ mod checks;
 pub mod collect;
 mod contexts;
 mod copy;
+mod datings;
 pub mod engine;
 pub mod enter;
 pub mod error;

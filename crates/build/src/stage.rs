@@ -62,7 +62,8 @@ impl Stage<'_> {
             };
             if step.in_history {
                 result.history.push(History {
-                    created: Some(created.unwrap_or_else(|| self.work.now())),
+                    // Of what comes before the first layer nobody knows yet; see `datings`.
+                    created,
                     created_by: Some(step.created_by.clone()),
                     comment: Some("buildkit.dockerfile.v0".to_owned()),
                     empty_layer: step.op.is_none(),

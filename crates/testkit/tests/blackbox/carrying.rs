@@ -12,6 +12,7 @@ FROM base AS build
 COPY a /a
 RUN cat /a /proc/sys/kernel/random/uuid > /made && touch -d @1500000000 /made
 FROM base
+ENV BEFORE=layers
 WORKDIR /srv
 COPY --from=build /made /srv/made
 RUN cat /srv/made > /copy
