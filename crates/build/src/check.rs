@@ -29,6 +29,8 @@ pub struct Checked {
     pub findings: Vec<Diagnostic>,
     /// Base images that nothing is known of, and why: what depends on them was not checked.
     pub unknown: Vec<(String, String)>,
+    /// Findings are to fail the build: `# check=error=true`.
+    pub strict: bool,
 }
 
 /// Looks at the Dockerfile of `request` without building it. Of several platforms each is looked at. Without a target all
@@ -45,7 +47,7 @@ pub fn check(
     engine: Option<(&Engine, &dyn Sink, &AtomicBool)>,
 ) -> Result<Checked, BuildError> {
     let parsed = parse(&request.dockerfile);
-    let mut checked = Checked { findings: parsed.diagnostics.clone(), unknown: Vec::new() };
+    let mut checked = Checked { findings: parsed.diagnostics.clone(), ..Checked::default() };
     let config = config(request, &parsed).unwrap_or_else(|wrong| {
         checked.findings.push(*wrong);
         Config::default()
@@ -54,6 +56,7 @@ pub fn check(
         checked.findings.push(Diagnostic::error(Span::default(), wrong.to_string()));
         config
     });
+    checked.strict = config.error;
     let ignore = ignore(request)?;
     let mut facts = Facts { ignore: ignore.as_ref(), ..Facts::default() };
     let mut stages = BTreeSet::new();
@@ -66,7 +69,8 @@ pub fn check(
         facts.with_shell.extend(planner.with_shell());
         stages.extend(planner.reachable_stages());
         let survey = planner.survey();
-        checked.findings.extend(survey.into_iter().filter(|found| believable(found, &parsed, request)));
+        facts.values.extend(survey.values);
+        checked.findings.extend(survey.found.into_iter().filter(|found| believable(found, &parsed, request)));
     }
     facts.stages = request.target.is_some().then_some(&stages);
     checked.findings.extend(lint::check(&request.dockerfile, &parsed.dockerfile, &facts, &config));
@@ -137,7 +141,7 @@ pub fn outline(request: &Request) -> Result<Outline, Vec<Diagnostic>> {
     let mut mistakes = parsed.diagnostics.clone();
     let platform = request.platforms.first().cloned().unwrap_or_else(Platform::host);
     let planner = Planner::lenient(&parsed.dockerfile, request.inputs(&platform), false);
-    mistakes.extend(planner.survey());
+    mistakes.extend(planner.survey().found);
     if mistakes.iter().any(|found| found.severity == Severity::Error) {
         return Err(mistakes);
     }

@@ -68,7 +68,7 @@ impl<'a> Checks<'a> {
         });
         if let Some(platform) = request.platforms.first().filter(|_| parsed.stages_hold) {
             let survey = Planner::lenient(&parsed.dockerfile, request.inputs(platform), false).survey();
-            let errors = survey.into_iter().filter(|found| found.severity == Severity::Error);
+            let errors = survey.found.into_iter().filter(|found| found.severity == Severity::Error);
             mistakes.extend(errors.filter(|found| believable(found, parsed, request)));
         }
         if mistakes.iter().any(|found| found.severity == Severity::Error) {
@@ -91,8 +91,12 @@ impl<'a> Checks<'a> {
         let stages: BTreeSet<usize> = plan.stages.iter().map(|stage| stage.number).collect();
         // One that cannot be used is told of by whoever needs the context.
         let ignore = ignore(self.request).unwrap_or_default();
-        let facts =
-            Facts { ignore: ignore.as_ref(), stages: Some(&stages), with_shell: plan.with_shell.clone() };
+        let facts = Facts {
+            ignore: ignore.as_ref(),
+            stages: Some(&stages),
+            with_shell: plan.with_shell.clone(),
+            values: plan.values.clone(),
+        };
         let others = parsed.diagnostics.iter().chain(&plan.warnings).cloned().collect();
         let mut found = lint::wanted(file, &self.config, others);
         found.extend(lint::check(text, file, &facts, &self.config));

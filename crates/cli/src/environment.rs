@@ -69,13 +69,18 @@ impl Environment {
 
     /// How standard error may look.
     pub(crate) fn look(&self) -> Look {
+        self.look_at(&std::io::stderr())
+    }
+
+    /// How `stream` may look.
+    pub(crate) fn look_at(&self, stream: &impl IsTerminal) -> Look {
         let term = self.get("TERM").unwrap_or_default();
         let capable = !term.is_empty() && term != "dumb";
         let locale =
             ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| self.get(name)).unwrap_or_default();
         let locale = locale.to_ascii_lowercase();
         Look {
-            colour: capable && self.get("NO_COLOR").is_none() && std::io::stderr().is_terminal(),
+            colour: capable && self.get("NO_COLOR").is_none() && stream.is_terminal(),
             unicode: locale.contains("utf-8") || locale.contains("utf8"),
             capable,
             columns: self.get("COLUMNS").and_then(|c| c.parse().ok()).filter(|c| *c > 0),

@@ -57,3 +57,4 @@ mod words;
 
 pub use inputs::{ContextKind, Inputs};
 pub use planner::{BaseImage, Need, Outside, Planner};
+pub use survey::Survey;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_dockerfile::diagnostic::Diagnostic;
+use kiln_dockerfile::lint::Values;
 use kiln_dockerfile::span::Span;
 use kiln_oci::config::ImageConfig;
 use kiln_oci::platform::Platform;
@@ -19,6 +20,8 @@ pub struct Plan {
     pub warnings: Vec<Diagnostic>,
     /// The stages whose base image sets a shell of its own, by position in the Dockerfile.
     pub with_shell: BTreeSet<usize>,
+    /// What words with variables stand for, for the build checks.
+    pub values: Values,
     /// Build arguments that were given and that nothing in the file declares.
     pub unused_args: Vec<String>,
     /// `SOURCE_DATE_EPOCH` as a build argument, or else as a global `ARG` with a default; not checked.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use kiln_dockerfile::ast::{Dockerfile, Instruction, Kind, MountKind};
 use kiln_dockerfile::diagnostic::Diagnostic;
+use kiln_dockerfile::lint::Values;
 use kiln_dockerfile::source;
 use kiln_dockerfile::span::Span;
 use kiln_oci::config::ImageConfig;
@@ -138,11 +139,13 @@ impl<'a> Planner<'a> {
         diagnostics.extend(self.other_platforms());
         let mut states: Vec<State> = Vec::new();
         let mut stages = Vec::new();
+        let mut values = Values::new();
         for number in &planned {
             let site = Site { graph: &self.graph, number: *number, planned: &planned };
             let mut builder = StageBuilder::new(site, self.start(*number, &planned, &states));
             self.interpret(&mut builder, *number);
             diagnostics.append(&mut builder.diagnostics);
+            values.append(&mut builder.values);
             states.push(builder.state.clone());
             stages.push(self.stage_plan(builder, *number, &planned));
         }
@@ -157,6 +160,7 @@ impl<'a> Planner<'a> {
             target,
             warnings,
             with_shell: self.with_shell(),
+            values,
             unused_args: self.unused_args(),
             source_date_epoch: self.source_date_epoch(),
         })

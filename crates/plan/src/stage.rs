@@ -2,6 +2,7 @@
 
 use kiln_dockerfile::ast::{Instruction, Kind};
 use kiln_dockerfile::diagnostic::Diagnostic;
+use kiln_dockerfile::lint::Values;
 use kiln_dockerfile::span::Span;
 
 use crate::model::{CopySource, Op, Step};
@@ -19,6 +20,8 @@ pub(crate) struct StageBuilder<'g> {
     pub(crate) steps: Vec<Step>,
     /// What is wrong so far.
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// What words stand for that build checks look at, those of the image's triggers aside.
+    pub(crate) values: Values,
     /// What the stage is built on is not known, so neither are all of its variables.
     pub(crate) base: Known,
 }
@@ -37,7 +40,14 @@ pub(crate) enum Known {
 impl<'g> StageBuilder<'g> {
     /// A stage at its `FROM`.
     pub(crate) fn new(site: Site<'g>, state: State) -> Self {
-        Self { site, state, steps: Vec::new(), diagnostics: Vec::new(), base: Known::Fully }
+        Self {
+            site,
+            state,
+            steps: Vec::new(),
+            diagnostics: Vec::new(),
+            values: Values::new(),
+            base: Known::Fully,
+        }
     }
 
     /// The instructions that are written in the stage.
@@ -47,7 +57,7 @@ impl<'g> StageBuilder<'g> {
 
     /// Adds an instruction that is written in the file.
     pub(crate) fn add(&mut self, instruction: &Instruction) {
-        let step = self.step(instruction);
+        let step = self.step(instruction, true);
         self.steps.extend(step);
     }
 
@@ -55,7 +65,7 @@ impl<'g> StageBuilder<'g> {
     /// written in the file.
     pub(crate) fn add_trigger(&mut self, instruction: &Instruction, of_image: bool) {
         let earlier = self.diagnostics.len();
-        let mut step = self.step(instruction);
+        let mut step = self.step(instruction, !of_image);
         if let Some(step) = &mut step {
             step.text = format!("ONBUILD {}", step.text);
         }
@@ -84,14 +94,17 @@ impl<'g> StageBuilder<'g> {
         }
     }
 
-    fn step(&mut self, instruction: &Instruction) -> Option<Step> {
+    fn step(&mut self, instruction: &Instruction, is_written: bool) -> Option<Step> {
         let escape = self.site.graph.file.directives.escape;
         let before = self.state.variables.clone();
         let mut turn = Turn { site: self.site, state: &mut self.state, notes: Notes::default() };
         let outcome = interpret(instruction, &mut turn);
-        let Notes { seen, diagnostics, unset } = turn.notes;
+        let Notes { seen, diagnostics, unset, values } = turn.notes;
         if self.believes(unset, !seen.is_empty()) {
             self.diagnostics.extend(diagnostics);
+            let is_checked =
+                matches!(instruction.kind, Kind::Copy(_) | Kind::Add(_) | Kind::Expose(_) | Kind::Workdir(_));
+            self.values.extend(values.into_iter().filter(|_| is_written && is_checked));
         }
         let sets = matches!(instruction.kind, Kind::Env(_) | Kind::Arg(_));
         if sets && unset && self.base == Known::InPart {

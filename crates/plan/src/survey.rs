@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use kiln_dockerfile::ast::Dockerfile;
 use kiln_dockerfile::diagnostic::Diagnostic;
-use kiln_dockerfile::lint;
+use kiln_dockerfile::lint::{self, Values};
 
 use crate::graph::{Bases, Graph, Start};
 use crate::inputs::Inputs;
@@ -13,6 +13,16 @@ use crate::stage::{Known, StageBuilder};
 use crate::state::State;
 use crate::turn::Site;
 use crate::words::Notes;
+
+/// What looking at a file gives.
+#[derive(Clone, Debug, Default)]
+pub struct Survey {
+    /// All errors and warnings in the needed stages, in the order of the file. Where a base image is not known, nothing is said
+    /// that its variables could refute.
+    pub found: Vec<Diagnostic>,
+    /// What words with variables stand for, as far as that is known.
+    pub values: Values,
+}
 
 impl<'a> Planner<'a> {
     /// As [`Planner::new`], but mistakes are kept for [`Planner::survey`]. Every stage counts as needed with `all`.
@@ -24,17 +34,20 @@ impl<'a> Planner<'a> {
         Self { graph, bases: Bases::new(), errors }
     }
 
-    /// All errors and warnings in the needed stages, in the order of the file. Where a base image is not known, nothing is
-    /// said that its variables could refute.
-    pub fn survey(&self) -> Vec<Diagnostic> {
+    /// Looks at the needed stages, whatever is wrong with them.
+    pub fn survey(&self) -> Survey {
+        let mut values = Values::new();
         let mut diagnostics = self.errors.clone();
         diagnostics.extend(self.graph.warnings.iter().cloned());
         diagnostics.extend(self.other_platforms());
-        self.walk(|builder| diagnostics.append(&mut builder.diagnostics));
+        self.walk(|builder| {
+            diagnostics.append(&mut builder.diagnostics);
+            values.append(&mut builder.values);
+        });
         let (mut errors, warnings) = Notes { diagnostics, ..Notes::default() }.split();
         errors.extend(warnings);
         errors.sort_by_key(|diagnostic| diagnostic.span.start);
-        errors
+        Survey { found: errors, values }
     }
 
     /// Interprets the needed stages one after the other.

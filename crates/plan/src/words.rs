@@ -8,7 +8,7 @@ use kiln_dockerfile::expand::{
     ExpandError, ExpandErrorKind, Expansion, Lookup, expand_for_display, expand_heredoc_body, expand_word,
     expand_words,
 };
-use kiln_dockerfile::lint;
+use kiln_dockerfile::lint::{self, Values};
 use kiln_dockerfile::span::Span;
 
 use crate::variables::{BuildArg, Variables};
@@ -22,6 +22,8 @@ pub(crate) struct Notes {
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// A variable was used that has no value, whether that is worth a warning or not.
     pub(crate) unset: bool,
+    /// What words with variables stand for, those aside that use one without a value.
+    pub(crate) values: Values,
 }
 
 impl Notes {
@@ -82,13 +84,21 @@ impl<'v> Expander<'v> {
     /// One word to its text and the names that it used without their being set; `None` after noting an error.
     pub(crate) fn expansion(&self, word: &Word, notes: &mut Notes) -> Option<Expansion> {
         let result = expand_word(&word.value, self.escape, self.variables);
-        self.noted(result, word, notes)
+        let expansion = self.noted(result, word, notes)?;
+        if expansion.unset.is_empty() && word.value.contains('$') {
+            notes.values.insert(word.span.start, vec![expansion.text.clone()]);
+        }
+        Some(expansion)
     }
 
     /// One word to as many as its variables hold; `None` after noting an error.
     pub(crate) fn words(&self, word: &Word, notes: &mut Notes) -> Option<Vec<String>> {
         self.expansion(word, notes)?;
-        expand_words(&word.value, self.escape, self.variables).ok()
+        let words = expand_words(&word.value, self.escape, self.variables).ok()?;
+        if let Some(values) = notes.values.get_mut(&word.span.start) {
+            values.clone_from(&words);
+        }
+        Some(words)
     }
 
     /// The body of a here-document; `None` after noting an error.

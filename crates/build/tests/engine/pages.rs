@@ -18,6 +18,7 @@ pub(crate) const CASES: &[Case] = &[
     ("check: mistakes of all kinds are told at once, before images are asked for", at_once),
     ("check: a build tells once what it found, or fails if the file says so", builds),
     ("check: what an unknown base image could set is not missed", unknown_bases),
+    ("check: variables are followed into COPY, EXPOSE and WORKDIR", values),
 ];
 
 fn rules(found: &[Diagnostic]) -> Vec<&str> {
@@ -157,4 +158,20 @@ fn unknown_bases() {
     let found = check(&ground.request(text), None, None).unwrap().findings;
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].message.contains("hots"));
+}
+
+fn values() {
+    let ground = Ground::new();
+    ground.write(".dockerignore", "target\n");
+    let text = "ARG JAR=target/a.jar\nFROM scratch AS a\nARG JAR\nENV D=app\nWORKDIR $D\nCOPY ${JAR} /\nFROM a\nARG P\nEXPOSE $P\n";
+    let want = ["WorkdirRelativePath", "CopyIgnoredFile", "ExposeProtoCasing"];
+    let mut request = ground.request(text);
+    request.build_args.insert("P".to_owned(), "80/TCP".to_owned());
+    assert_eq!(rules(&check(&request, None, None).unwrap().findings), want);
+    request.dockerfile = format!("# check=error=true\n{text}");
+    let error = ground.try_build(&request).err().unwrap();
+    let BuildErrorKind::Checks(found) = &error.kind else { panic!("{error:?}") };
+    assert_eq!(rules(found), want);
+    request.build_args.insert("JAR".to_owned(), "src/a.jar".to_owned());
+    assert!(!rules(&check(&request, None, None).unwrap().findings).contains(&"CopyIgnoredFile"));
 }

@@ -1,18 +1,23 @@
 //! What a check found, as JSON.
 //!
-//! The shape is that of BuildKit's `lint.LintResults`: `warnings`, `sources`, `buildError`. On top of it each finding has
-//! `range`, `help` and, where the mend is certain, `fix`; all errors are in `errors`, of which `buildError` is the first.
+//! The shape is that of BuildKit's `lint.LintResults`: `warnings`, `sources`, `buildError`; `location` is the whole instruction. On top
+//! of it each finding has `range`, `help` and, where the mend is certain, `fix`; all errors are in `errors`, of which `buildError` is the
+//! first. As with BuildKit a file that forbids findings has a `buildError` without a place for them.
 
+use std::borrow::Cow;
 use std::io;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kiln_build::check::Checked;
+use kiln_build::error::BuildErrorKind;
+use kiln_dockerfile::ast;
 use kiln_dockerfile::diagnostic::{Diagnostic, Severity};
-use kiln_dockerfile::lint::Rule;
+use kiln_dockerfile::lint::{NO_EMPTY_CONTINUATION, Rule};
+use kiln_dockerfile::parse;
 use serde::Serialize;
 
-use crate::answers::location::{Location, Range};
+use crate::answers::location::{Location, Range, instruction_around};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -44,10 +49,10 @@ struct Warning<'a> {
 
 #[derive(Serialize)]
 struct BuildError<'a> {
-    message: &'a str,
+    message: Cow<'a, str>,
     location: Location,
-    #[serde(flatten)]
-    place: Place<'a>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    place: Option<Place<'a>>,
 }
 
 #[derive(Serialize)]
@@ -80,43 +85,66 @@ pub(crate) fn json(
     checked: &Checked,
     fixed: Option<usize>,
 ) -> Result<String, io::Error> {
+    let page = Page { text, file: parse(text).dockerfile };
     let of = |severity| checked.findings.iter().filter(move |found| found.severity == severity);
-    let mut errors: Vec<BuildError<'_>> = of(Severity::Error).map(|found| error(text, found)).collect();
+    let is_forbidden = checked.strict && !checked.findings.is_empty();
+    let forbidden = || BuildError {
+        message: BuildErrorKind::Checks(checked.findings.clone()).to_string().into(),
+        location: Location::default(),
+        place: None,
+    };
     let results = Results {
-        warnings: of(Severity::Warning).map(|found| warning(text, found)).collect(),
+        warnings: of(Severity::Warning).map(|found| page.warning(found)).collect(),
         sources: [Source { filename: name, language: "Dockerfile", data: STANDARD.encode(text) }],
-        build_error: of(Severity::Error).next().map(|found| error(text, found)),
-        errors: std::mem::take(&mut errors),
+        build_error: of(Severity::Error)
+            .next()
+            .map(|found| page.error(found))
+            .or_else(|| is_forbidden.then(forbidden)),
+        errors: of(Severity::Error).map(|found| page.error(found)).collect(),
         notes: checked.unknown.iter().map(|(image, why)| format!("{image} is not known: {why}")).collect(),
         fixed,
     };
-    let json = serde_json::to_string_pretty(&results)?;
-    Ok(json + "\n")
+    Ok(serde_json::to_string_pretty(&results)? + "\n")
 }
 
-fn warning<'a>(text: &str, found: &'a Diagnostic) -> Warning<'a> {
-    let rule = found.rule.and_then(Rule::named);
-    Warning {
-        rule_name: found.rule.unwrap_or_default(),
-        description: rule.map_or("", |rule| rule.description),
-        url: rule.and_then(Rule::url),
-        detail: &found.message,
-        location: Location::of(text, found.span),
-        place: place(text, found),
+/// What the findings are about.
+struct Page<'a> {
+    text: &'a str,
+    file: ast::Dockerfile,
+}
+
+impl<'a> Page<'a> {
+    fn warning(&self, found: &'a Diagnostic) -> Warning<'a> {
+        let rule = found.rule.and_then(Rule::named);
+        Warning {
+            rule_name: found.rule.unwrap_or_default(),
+            description: rule.map_or("", |rule| rule.description),
+            url: rule.and_then(Rule::url),
+            detail: &found.message,
+            location: self.location(found),
+            place: self.place(found),
+        }
     }
-}
 
-fn error<'a>(text: &str, found: &'a Diagnostic) -> BuildError<'a> {
-    BuildError {
-        message: &found.message,
-        location: Location::of(text, found.span),
-        place: place(text, found),
+    fn error(&self, found: &'a Diagnostic) -> BuildError<'a> {
+        BuildError {
+            message: found.message.as_str().into(),
+            location: self.location(found),
+            place: Some(self.place(found)),
+        }
     }
-}
 
-fn place<'a>(text: &str, found: &'a Diagnostic) -> Place<'a> {
-    let fix = found.fix.as_deref().map(|new_text| Fix { range: Range::of(text, found.span), new_text });
-    Place { help: found.help.as_deref(), range: Range::of(text, found.span), fix }
+    fn location(&self, found: &Diagnostic) -> Location {
+        let is_line = found.rule == Some(NO_EMPTY_CONTINUATION.name);
+        let span = if is_line { found.span } else { instruction_around(&self.file, found.span) };
+        Location::of(self.text, span)
+    }
+
+    fn place(&self, found: &'a Diagnostic) -> Place<'a> {
+        let range = || Range::of(self.text, found.span);
+        let fix = found.fix.as_deref().map(|new_text| Fix { range: range(), new_text });
+        Place { help: found.help.as_deref(), range: range(), fix }
+    }
 }
 
 /// `1 finding`, `2 findings`.

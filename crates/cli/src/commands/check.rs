@@ -88,9 +88,9 @@ fn examine(
     if json {
         answer(&findings::json((&source.name, &source.text), &checked, args.fix.then_some(mended))?)?;
     } else {
-        let look = setting.environment.look();
+        let look = setting.environment.look_at(&std::io::stdout());
         let ink = Ink { colour: look.colour, columns: look.columns.unwrap_or(100).max(40) };
-        write_stderr(&excerpt::findings(&checked.findings, source, ink));
+        answer(&excerpt::findings(&checked.findings, source, ink))?;
         for (image, why) in &checked.unknown {
             write_stderr(&format!(
                 "note: {image} is not known, so what depends on it was not checked: {why}\n"
@@ -105,7 +105,8 @@ fn examine(
     if warnings + errors == 0 {
         return if json { Ok(()) } else { answer("check complete, no warnings found\n") };
     }
-    if args.call.ignore_status {
+    // As with buildx, which ignores what warns and nothing else.
+    if args.call.ignore_status && errors == 0 && !checked.strict {
         return Ok(());
     }
     let fixable = checked.findings.iter().filter(|found| found.fix.is_some()).count();

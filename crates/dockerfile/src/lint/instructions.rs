@@ -10,7 +10,7 @@ use crate::span::Span;
 
 use super::sink::{Finding, Sink};
 use super::stages::described;
-use super::{Facts, certain, rule};
+use super::{Facts, instead, rule};
 
 /// What a stage has had so far, handed on to stages built on it.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +28,7 @@ pub(super) fn check(text: &str, file: &Dockerfile, facts: &Facts<'_>, sink: &mut
         state.shell |= facts.with_shell.contains(&number);
         // What nobody builds is looked at no closer than the parser does.
         if facts.stages.is_none_or(|stages| stages.contains(&number)) {
-            let place = Place { text, ignore: facts.ignore, escape: file.directives.escape, file };
+            let place = Place { text, facts, escape: file.directives.escape, file };
             check_stage(stage, &mut state, &place, sink);
         }
         if let Some(name) = &stage.from.name {
@@ -40,9 +40,20 @@ pub(super) fn check(text: &str, file: &Dockerfile, facts: &Facts<'_>, sink: &mut
 /// What surrounds an instruction.
 struct Place<'a> {
     text: &'a str,
-    ignore: Option<&'a Ignore>,
+    facts: &'a Facts<'a>,
     escape: char,
     file: &'a Dockerfile,
+}
+
+impl Place<'_> {
+    /// What `word` stands for; nothing if that takes variables that nobody knows.
+    fn values(&self, word: &Word) -> Vec<String> {
+        if word.value.contains('$') {
+            return self.facts.values.get(&word.span.start).cloned().unwrap_or_default();
+        }
+        let plain = expand_word(&word.value, self.escape, &NoVariables);
+        plain.map(|expansion| vec![expansion.text]).unwrap_or_default()
+    }
 }
 
 fn check_stage(stage: &Stage, state: &mut State, place: &Place<'_>, sink: &mut Sink) {
@@ -73,19 +84,20 @@ fn check_one(one: &Instruction, state: &mut State, place: &Place<'_>, sink: &mut
             let message =
                 format!("JSON arguments recommended for {}, so that signals reach the program", keyword(one));
             let mut finding = Finding::new(one.span, message);
-            if let Some(argv) = certain::argv(one, line, place.file) {
-                finding = finding.fix(format!("{} {argv}", written(place.text, one.span, "").1));
+            if let Some(argv) = instead::argv(one, line, place.file) {
+                finding = finding.help(format!("write `{} {argv}`", keyword(one)));
             }
             sink.add(&rule::JSON_ARGS_RECOMMENDED, &one.comment, finding);
         }
         Kind::Shell(_) => state.shell = true,
-        Kind::Workdir(path) => workdir(one, path, state, sink),
+        Kind::Workdir(path) => workdir(one, path, (state, place), sink),
         Kind::Maintainer(_) => {
-            let mut finding = Finding::new(one.span, "MAINTAINER is deprecated in favor of a label")
-                .help("write `LABEL org.opencontainers.image.authors=\"...\"`");
-            if let Some(label) = certain::label(place.text, one) {
-                finding = finding.fix(label);
-            }
+            let label = instead::label(place.text, one);
+            let finding =
+                Finding::new(one.span, "MAINTAINER is deprecated in favor of a label").help(format!(
+                    "write `{}`",
+                    label.as_deref().unwrap_or("LABEL org.opencontainers.image.authors=...")
+                ));
             sink.add(&rule::MAINTAINER_DEPRECATED, &one.comment, finding);
         }
         Kind::Env(pairs) => {
@@ -102,7 +114,7 @@ fn check_one(one: &Instruction, state: &mut State, place: &Place<'_>, sink: &mut
             let names: Vec<&Word> = declared.iter().map(|each| &each.name).collect();
             described("ARG", &names, &one.comment, sink);
         }
-        Kind::Expose(words) => words.iter().for_each(|word| port(one, word, sink)),
+        Kind::Expose(words) => words.iter().for_each(|word| ports(one, word, place, sink)),
         Kind::Copy(copy) | Kind::Add(copy) => copied(one, copy, place, sink),
         _ => {}
     }
@@ -112,15 +124,15 @@ fn keyword(one: &Instruction) -> &str {
     one.text.split(' ').next().unwrap_or_default()
 }
 
-fn workdir(one: &Instruction, path: &Word, state: &mut State, sink: &mut Sink) {
-    let was_set = std::mem::replace(&mut state.workdir, true);
-    let bare = path.value.trim_start_matches(['"', '\'']);
-    if was_set || bare.starts_with(['/', '$']) {
+fn workdir(one: &Instruction, path: &Word, (state, place): (&mut State, &Place<'_>), sink: &mut Sink) {
+    if std::mem::replace(&mut state.workdir, true) {
         return;
     }
-    let message = format!("relative WORKDIR `{}` depends on the base image", path.value);
-    let finding = Finding::new(path.span, message).help("set an absolute WORKDIR first");
-    sink.add(&rule::WORKDIR_RELATIVE_PATH, &one.comment, finding);
+    for value in place.values(path).iter().filter(|value| !value.starts_with('/')) {
+        let message = format!("relative WORKDIR `{value}` depends on the base image");
+        let finding = Finding::new(path.span, message).help("set an absolute WORKDIR first");
+        sink.add(&rule::WORKDIR_RELATIVE_PATH, &one.comment, finding);
+    }
 }
 
 fn legacy(one: &Instruction, pairs: &[KeyValue], place: &Place<'_>, sink: &mut Sink) {
@@ -167,48 +179,47 @@ fn secret(one: &Instruction, name: &Word, sink: &mut Sink) {
     }
 }
 
-fn port(one: &Instruction, word: &Word, sink: &mut Sink) {
-    if word.value.contains('$') {
-        return;
-    }
-    let protocol = word.value.rsplit_once('/').map_or("", |(_, protocol)| protocol);
-    if protocol != protocol.to_lowercase() {
-        let message = format!("protocol of `{}` in EXPOSE should be lowercase", word.value);
-        let finding = Finding::new(word.span, message).fix(word.value.to_lowercase());
-        sink.add(&rule::EXPOSE_PROTO_CASING, &one.comment, finding);
-    }
-    if expose::maps_host(&word.value) {
-        let message =
-            format!("EXPOSE should not define an IP address or a host port, found `{}`", word.value);
-        sink.add(&rule::EXPOSE_INVALID_FORMAT, &one.comment, Finding::new(word.span, message));
+fn ports(one: &Instruction, word: &Word, place: &Place<'_>, sink: &mut Sink) {
+    for port in place.values(word) {
+        let protocol = port.rsplit_once('/').map_or("", |(_, protocol)| protocol);
+        if protocol != protocol.to_lowercase() {
+            let message = format!("protocol of `{port}` in EXPOSE should be lowercase");
+            let mut finding = Finding::new(word.span, message);
+            if port == word.value {
+                finding = finding.fix(port.to_lowercase());
+            }
+            sink.add(&rule::EXPOSE_PROTO_CASING, &one.comment, finding);
+        }
+        if expose::maps_host(&port) {
+            let message = format!("EXPOSE should not define an IP address or a host port, found `{port}`");
+            sink.add(&rule::EXPOSE_INVALID_FORMAT, &one.comment, Finding::new(word.span, message));
+        }
     }
 }
 
-/// Literal sources that the ignore file excludes. With exceptions in that file nothing can be said.
+/// Sources that the ignore file excludes. With exceptions in that file nothing can be said.
 fn copied(one: &Instruction, copy: &Copy, place: &Place<'_>, sink: &mut Sink) {
-    let Some(ignore) = place.ignore.filter(|ignore| !ignore.has_exceptions() && copy.from.is_none()) else {
+    let Some(ignore) = place.facts.ignore.filter(|ignore| !ignore.has_exceptions() && copy.from.is_none())
+    else {
         return;
     };
-    for word in copy.sources.iter().filter(|word| !word.value.contains('$')) {
-        let Ok(text) = expand_word(&word.value, place.escape, &NoVariables).map(|expansion| expansion.text)
-        else {
-            continue;
-        };
-        if !matches!(classify(&text), Ok(Source::Path)) {
-            continue;
-        }
-        let path = clean(&text);
-        let path = path.trim_start_matches('/');
-        let ignored = if path.is_empty() || path == "." {
-            ignore.rules().iter().any(|rule| matches!(rule.text.as_str(), "*" | "**" | "**/*"))
-        } else {
-            ignore.patterns().matches_or_parent(path)
-        };
-        if ignored {
-            let message = format!("{} of `{text}`, which the ignore file excludes", keyword(one));
-            sink.add(&rule::COPY_IGNORED_FILE, &one.comment, Finding::new(word.span, message));
+    for word in &copy.sources {
+        for text in place.values(word) {
+            if matches!(classify(&text), Ok(Source::Path)) && excludes(ignore, &text) {
+                let message = format!("{} of `{text}`, which the ignore file excludes", keyword(one));
+                sink.add(&rule::COPY_IGNORED_FILE, &one.comment, Finding::new(word.span, message));
+            }
         }
     }
+}
+
+fn excludes(ignore: &Ignore, source: &str) -> bool {
+    let path = clean(source);
+    let path = path.trim_start_matches('/');
+    if path.is_empty() || path == "." {
+        return ignore.rules().iter().any(|rule| matches!(rule.text.as_str(), "*" | "**" | "**/*"));
+    }
+    ignore.patterns().matches_or_parent(path)
 }
 
 /// All keywords in one case: the one that most have, upper if it is a draw.

@@ -5,9 +5,9 @@
 //! `UndefinedVar` and `InvalidBaseImagePlatform` need to know variables and base images, so whoever
 //! knows them calls [`undefined_var`] and [`base_image_platform`].
 
-mod certain;
 mod config;
 mod extra;
+mod instead;
 mod instructions;
 mod mend;
 mod reference;
@@ -15,7 +15,7 @@ mod rule;
 mod sink;
 mod stages;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ast::Dockerfile;
 use crate::diagnostic::Diagnostic;
@@ -29,6 +29,10 @@ pub use mend::{Mended, mend};
 pub use rule::*;
 use sink::Sink;
 
+/// What words with variables stand for: the offset at which a word begins, and what it gives, several words where its
+/// variables hold blanks.
+pub type Values = BTreeMap<usize, Vec<String>>;
+
 /// What is known beyond the text.
 #[derive(Clone, Debug, Default)]
 pub struct Facts<'a> {
@@ -39,6 +43,8 @@ pub struct Facts<'a> {
     pub stages: Option<&'a BTreeSet<usize>>,
     /// The stages whose base image sets a shell of its own, by position.
     pub with_shell: BTreeSet<usize>,
+    /// The words of `COPY`, `ADD`, `EXPOSE` and `WORKDIR` that have variables, as far as these are known. Of others nothing is said.
+    pub values: Values,
 }
 
 /// Runs the checks that `config` leaves on over `file`, which was parsed from `text`.

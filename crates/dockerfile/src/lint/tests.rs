@@ -123,11 +123,6 @@ fn mends() {
             "FROM a AS base\nRUN x\nENV K=\"v w\"\nEXPOSE 80/udp\nRUN y\n",
         ),
         ("FROM --platform=$TARGETPLATFORM  a\n", "FROM a\n"),
-        (
-            "FROM a\nMAINTAINER Me <me@x.y>\n",
-            "FROM a\nLABEL org.opencontainers.image.authors=\"Me <me@x.y>\"\n",
-        ),
-        ("FROM a\r\nCMD npm  start\r\n", "FROM a\r\nCMD [\"npm\", \"start\"]\r\n"),
         ("FROM a\nRUN x \\\n\n\n  && y \\\n\n  z\n", "FROM a\nRUN x \\\n  && y \\\n  z\n"),
         ("FORM a\nRUM x\nCPOY --chwon=1 a b\n", "FROM a\nRUN x\nCOPY --chown=1 a b\n"),
     ] {
@@ -143,23 +138,51 @@ fn mends() {
     }
 }
 
+/// What gives another image, if only by a bit, is proposed and never written.
 #[test]
-fn no_mend_where_it_could_mean_something_else() {
-    for text in [
-        "FROM a\nMAINTAINER $ME\n",
-        "FROM a\nMAINTAINER a \\\n b\n",
-        "FROM a\nCMD echo $HOME\n",
-        "FROM a\nCMD exec x\n",
-        "FROM a\nCMD A=1 x\n",
-        "FROM a\nCMD x && y\n",
-        "FROM a\nENTRYPOINT [\"e\"]\nCMD x\n",
-        "FROM a\nENV k 'v'\n",
-        "FROM a\nENV k v \\\n w\n",
+fn what_changes_the_image_is_no_mend() {
+    for (text, help) in [
+        ("MAINTAINER Me <me@x.y>", "write `LABEL org.opencontainers.image.authors=\"Me <me@x.y>\"`"),
+        ("MAINTAINER $ME", "write `LABEL org.opencontainers.image.authors=...`"),
+        ("MAINTAINER a \\\n b", "write `LABEL org.opencontainers.image.authors=...`"),
+        ("CMD npm  start", "write `CMD [\"npm\", \"start\"]`"),
+        ("CMD echo $HOME", ""),
+        ("CMD exec x", ""),
+        ("CMD A=1 x", ""),
+        ("CMD x && y", ""),
+        ("ENTRYPOINT [\"e\"]\nCMD x", ""),
+        ("ENV k 'v'", ""),
+        ("ENV k v \\\n w", ""),
+        ("ARG P=80/TCP\nEXPOSE $P", ""),
     ] {
-        let parsed = parse(text);
-        let found = check(text, &parsed.dockerfile, &Facts::default(), &Config::default());
+        let text = format!("FROM a\n{text}\n");
+        let parsed = parse(&text);
+        let port = text.find("$P").into_iter().map(|at| (at, vec!["80/TCP".to_owned()]));
+        let facts = Facts { values: port.collect(), ..Facts::default() };
+        let found = check(&text, &parsed.dockerfile, &facts, &Config::default());
         assert!(!found.is_empty() && found.iter().all(|d| d.fix.is_none()), "{text}: {found:?}");
+        let told: String = found.iter().filter_map(|d| d.help.as_deref()).collect();
+        assert_eq!(told, help, "{text}");
     }
+}
+
+/// What words with variables stand for is judged like what is written.
+#[test]
+fn values_are_checked() {
+    let text = "FROM a\nWORKDIR $D\nCOPY $F $G ${H} /x/\nEXPOSE $P $Q\n";
+    let ignore = Ignore::parse("target\n").expect("an ignore file");
+    let known = [("$D", "app"), ("$F", "target/a.jar"), ("$G", "src"), ("$P", "80/TCP 1.2.3.4:81:81")];
+    let values = known.iter().map(|(word, value)| {
+        (text.find(word).expect("used"), value.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    });
+    let facts = Facts { ignore: Some(&ignore), values: values.collect(), ..Facts::default() };
+    let found = check(text, &parse(text).dockerfile, &facts, &Config::default());
+    let rules: Vec<_> = found.iter().filter_map(|d| d.rule).collect();
+    assert_eq!(
+        rules,
+        ["WorkdirRelativePath", "CopyIgnoredFile", "ExposeProtoCasing", "ExposeInvalidFormat"],
+        "{found:?}"
+    );
 }
 
 #[test]

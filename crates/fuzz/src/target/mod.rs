@@ -1,8 +1,10 @@
 //! The targets. Each takes any bytes, panics when something does not hold, and returns what kind of input it was.
 
 mod expander;
+mod mending;
 mod parser;
 mod patterns;
+mod planning;
 mod tar;
 
 /// A target: its name, which is that of its folder in `testdata/fuzz`, and the function.

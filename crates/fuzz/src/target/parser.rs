@@ -2,13 +2,11 @@
 
 use kiln_dockerfile::ast::{Dockerfile, Instruction, Kind, Word};
 use kiln_dockerfile::diagnostic::{Diagnostic, Severity};
-use kiln_dockerfile::span::Span;
 use kiln_dockerfile::{lint, parse, parse_trigger, source};
-use kiln_oci::config::ImageConfig;
-use kiln_oci::platform::Platform;
-use kiln_plan::{BaseImage, Inputs, Planner};
 
 use crate::random::Signature;
+use crate::target::mending;
+use crate::target::planning::{planned, span};
 
 /// Parses, checks and plans a Dockerfile.
 pub(super) fn parse_all(bytes: &[u8]) -> u64 {
@@ -33,12 +31,9 @@ pub(super) fn parse_all(bytes: &[u8]) -> u64 {
     if !parsed.has_errors() {
         found.iter().for_each(|one| mends(&text, one));
         plan(&text, file, &mut seen);
+        mending::keeps_the_meaning(&text, file);
     }
     seen.finish()
-}
-
-fn span(text: &str, span: Span) {
-    assert!(text.get(span.start..span.end).is_some(), "{span:?} is not in the text");
 }
 
 /// A word that was written without quotes, escapes and line ends is what stands at its span.
@@ -117,19 +112,7 @@ fn mends(text: &str, found: &Diagnostic) {
 }
 
 fn plan(text: &str, file: &Dockerfile, seen: &mut Signature) {
-    let platform = Platform::normalised("linux", "amd64", None);
-    let mut planner = match Planner::new(file, Inputs::new(platform.clone())) {
-        Ok(planner) => planner,
-        Err(found) => return diagnostics(text, &found, seen),
-    };
-    for _ in 0..200 {
-        let needs = planner.needs();
-        let Some(need) = needs.first() else { break };
-        span(text, need.span);
-        planner.supply(&need.key, BaseImage { config: ImageConfig::scratch(&platform) });
-    }
-    assert!(planner.needs().is_empty(), "the planner asks for ever");
-    match planner.finish() {
+    match planned(text, file) {
         Ok(plan) => {
             diagnostics(text, &plan.warnings, seen);
             plan.stages.iter().flat_map(|stage| &stage.steps).for_each(|step| span(text, step.span));

@@ -10,8 +10,8 @@ const TEXT: &str = "# TAG of the base\nARG TAG=1\n# app the whole\nFROM base AS 
 #[test]
 fn findings_for_people_and_for_programs() {
     let kiln = Kiln::new(Actor::NoSub);
-    let outcome = kiln.build_text(TEXT, &[]).args(["--check"]).run().fails(1, &["StageNameCasing", ":4:14"]);
-    assert!(outcome.stderr.contains("0 errors and 3 warnings"), "{outcome}");
+    let outcome = kiln.build_text(TEXT, &[]).args(["--check"]).run().fails(1, &["0 errors and 3 warnings"]);
+    assert!(outcome.text().contains("StageNameCasing") && outcome.text().contains(":4:14"), "{outcome}");
     let outcome = kiln.build_text(TEXT, &[]).args(["--call", "check,format=json"]).run();
     assert_eq!(outcome.code, 1, "{outcome}");
     let json: Value = serde_json::from_str(&outcome.text()).expect("JSON");
@@ -22,6 +22,12 @@ fn findings_for_people_and_for_programs() {
     assert_eq!(undefined["range"]["end"], serde_json::json!({"line": 6, "character": 19}));
     assert_eq!(json["warnings"][0]["fix"]["newText"], "app");
     assert_eq!(json["sources"][0]["language"], "Dockerfile");
+    assert_eq!(json["buildError"], Value::Null);
+    let strict = format!("# check=error=true\n{TEXT}");
+    let outcome = kiln.build_text(&strict, &[]).args(["--call", "check,format=json,ignorestatus=true"]).run();
+    let json: Value = serde_json::from_str(&outcome.text()).expect("JSON");
+    assert_eq!((outcome.code, &json["buildError"]["location"]), (1, &serde_json::json!({})), "{json}");
+    assert_eq!(json["warnings"][2]["location"]["ranges"][0]["start"]["line"], 8);
     kiln.build_text("FROM base\nCMD [\"a\"]\n", &[]).args(["--check"]).run().succeeds();
     let outcome = kiln.build_text("FROM base\nRUM x\n", &[]).args(["--check", "--format", "json"]).run();
     let json: Value = serde_json::from_str(&outcome.text()).expect("JSON");
@@ -38,7 +44,7 @@ fn mends_keep_all_else() {
     kiln.build(&kiln.scratch.join("context"))
         .args(["--check", "--fix"])
         .run()
-        .fails(1, &["UndefinedVar", "mended 2 findings"]);
+        .fails(1, &["0 errors and 1 warning in", "mended 2 findings"]);
     let mended = fs_err::read_to_string(&file).expect("still there");
     assert_eq!(mended, TEXT.replace("App", "app").replace("K v", "K=\"v\""));
     kiln.build_text("FROM base\n", &[]).args(["--fix"]).run().fails(2, &["--check"]);

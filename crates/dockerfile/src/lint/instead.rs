@@ -1,4 +1,4 @@
-//! Mends that mean what was written, beyond doubt.
+//! What to write instead: proposals, since the image is not the same to the last bit.
 
 use crate::ast::{Dockerfile, Instruction, Kind};
 
