@@ -8,18 +8,17 @@ use kiln_oci::artifact::{ArtifactBlob, ArtifactPlace, BlobBytes};
 use kiln_oci::descriptor::Descriptor;
 use kiln_oci::digest::Digest;
 use kiln_oci::manifest::Manifest;
-use serde_json::Value;
 
 use crate::engine::{Built, Engine};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::event::Sink;
 use crate::layers::forms::{self, Packing};
 use crate::layers::{Layer, import};
-use crate::offered::read_records;
 use crate::offered::records::{ARTIFACT, CONFIG, CarriedLayer, CarriedStep, INDEX, Records};
+use crate::offered::{carried, read_records};
 use crate::report::Reporter;
 use crate::request::LayerForm;
-use crate::store::{OfferedBlob, Store, read_json};
+use crate::store::{OfferedBlob, Store};
 
 /// How a cache is written.
 #[derive(Clone, Debug)]
@@ -90,9 +89,7 @@ impl Export<'_> {
         let result: HashSet<Digest> = built.rootfs.parts().1.iter().map(|layer| layer.id).collect();
         for step in &built.used {
             self.reporter.check()?;
-            let Some(mut record) = read_json::<Value>(&self.store.step_path(&step.key))? else { continue };
-            // Where its output is kept on this machine.
-            record.as_object_mut().map(|fields| fields.remove("log"));
+            let Some(carried) = carried(self.store, &step.key, &step.chain)? else { continue };
             let wanted = self.options.all || result.contains(&step.layer.id);
             match self.layer(&step.layer, wanted) {
                 Ok(()) => {}
@@ -102,9 +99,7 @@ impl Export<'_> {
                 }
                 Err(error) => return Err(error),
             }
-            let chain = read_json::<Value>(&self.store.chain_path(&step.chain))?;
-            let chain = chain.map(|record| (step.chain, record));
-            self.steps.insert(step.key, CarriedStep { record, chain });
+            self.steps.insert(step.key, carried);
         }
         Ok(())
     }

@@ -68,6 +68,8 @@ pub struct Built {
     pub(crate) rootfs: Rootfs,
     /// Its steps, those of all stages, by key.
     pub(crate) used: Vec<Used>,
+    /// Whether its image carries records of its steps.
+    pub(crate) inline: bool,
     _lease: Arc<Lock>,
 }
 
@@ -337,6 +339,7 @@ fn finish(result: &StageResult, work: &Work<'_>, lease: Arc<Lock>) -> Built {
         source_date_epoch: work.epoch,
         rootfs: result.rootfs.clone(),
         used,
+        inline: work.request.inline,
         _lease: lease,
     }
 }

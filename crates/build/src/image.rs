@@ -12,6 +12,7 @@ use kiln_layer::pack::{PackEntry, pack, write_tree};
 use kiln_layer::unpack::Owners;
 use kiln_layer::view::View;
 use kiln_oci::compose::{ImageParts, config_bytes};
+use kiln_oci::config::ImageConfig;
 use kiln_oci::descriptor::Descriptor;
 
 use crate::engine::{Built, Engine};
@@ -21,6 +22,7 @@ use crate::layers::Layer;
 use crate::layers::forms::{self, Packing};
 use crate::layers::kept::Blob;
 use crate::layers::pull::Puller;
+use crate::offered::{self, inline};
 use crate::report::Reporter;
 use crate::request::LayerForm;
 use crate::schedule::side_by_side;
@@ -54,6 +56,7 @@ impl Engine {
         let blobs = self.blobs(built, &form, &reporter)?;
         let mut config = built.config.clone();
         config.rootfs.diff_ids = blobs.iter().map(|b| b.diff_id).collect();
+        self.inline(built, &form, (blobs.len(), &mut config))?;
         Ok(ImageParts {
             platform: built.platform.clone(),
             config: config_bytes(&config),
@@ -61,6 +64,30 @@ impl Engine {
             manifest_annotations: BTreeMap::new(),
             descriptor_annotations: BTreeMap::new(),
         })
+    }
+
+    /// Records of steps in the configuration: its own if they are wanted, the base image's never.
+    fn inline(
+        &self,
+        built: &Built,
+        form: &LayerForm,
+        (count, config): (usize, &mut ImageConfig),
+    ) -> Result<(), BuildErrorKind> {
+        inline::forget(config);
+        if !built.inline {
+            return Ok(());
+        }
+        let above = built.rootfs.parts().1;
+        let below = vec![None; count.saturating_sub(above.len())];
+        let mut steps = Vec::new();
+        for used in &built.used {
+            if let Some(step) = offered::carried(&self.store, &used.key, &used.chain)? {
+                steps.push((used.key, step, used.layer.as_ref()));
+            }
+        }
+        let layers = below.into_iter().chain(above.iter().map(|layer| Some(layer.as_ref()))).collect();
+        let form = |layer: &Layer| forms::form_name(&forms::for_layer(layer, form));
+        inline::write(&self.store, &inline::Parts { layers, steps, form: &form }, config)
     }
 
     /// Fetches the layers of the base image that are not in the store: a build that passed them on untouched did without.

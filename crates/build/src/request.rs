@@ -43,6 +43,8 @@ pub struct Request {
     pub no_cache_filter: Vec<String>,
     /// `--cache-from`: where records and layers of steps may be had, the likeliest first.
     pub cache_from: Vec<Arc<dyn ArtifactPlace>>,
+    /// `--cache-to type=inline`: images carry the records of their steps in their configuration.
+    pub inline: bool,
     /// Whether somebody will want the result's bytes: layers of it that only a cache elsewhere has are fetched before the build
     /// counts as done.
     pub delivers: bool,
@@ -85,6 +87,7 @@ impl Request {
             no_cache: false,
             no_cache_filter: Vec::new(),
             cache_from: Vec::new(),
+            inline: false,
             delivers: true,
             pull: false,
             source_date_epoch: None,

@@ -1,5 +1,6 @@
 //! Where caches are kept: directories and registries, as the engine knows them.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use kiln_build::event::{Event, Sink, TaskKind};
 use kiln_oci::artifact::{ArtifactBlob, ArtifactError, ArtifactPlace, Finish, LayoutPlace};
 use kiln_oci::descriptor::Descriptor;
 use kiln_oci::digest::Digest;
-use kiln_oci::manifest::Manifest;
+use kiln_oci::manifest::{BadDocument, Document, Manifest};
 use kiln_oci::media_type::OCI_MANIFEST;
 use kiln_oci::reference::Reference;
 use kiln_oci::source::{SourceError, SourceErrorKind};
@@ -24,6 +25,9 @@ use crate::args::output::ImageSpec;
 use crate::errors::CliError;
 use crate::render::Screen;
 use crate::request::layer_form;
+
+/// The most images of an index that are asked for records.
+const PLATFORMS: usize = 32;
 
 /// A reference of a registry.
 pub(crate) struct RegistryPlace {
@@ -42,6 +46,18 @@ impl RegistryPlace {
     fn failed(&self, kind: SourceErrorKind) -> ArtifactError {
         ArtifactError { place: self.name(), kind }
     }
+
+    fn malformed(&self, digest: Digest, error: &BadDocument) -> ArtifactError {
+        let (what, detail) = (format!("manifest {digest}"), error.to_string());
+        self.failed(SourceErrorKind::Malformed { what, detail })
+    }
+
+    /// The manifest of one platform.
+    fn one(&self, digest: Digest) -> Result<Manifest, ArtifactError> {
+        let reference = Reference { digest: Some(digest), ..self.reference.clone() };
+        let raw = self.client.manifest(&reference).map_err(|error| self.failed(error.kind))?;
+        Manifest::parse(&raw.bytes).map_err(|e| self.malformed(digest, &e))
+    }
 }
 
 impl ArtifactPlace for RegistryPlace {
@@ -55,11 +71,24 @@ impl ArtifactPlace for RegistryPlace {
             Err(SourceError { kind: SourceErrorKind::NotFound, .. }) => return Ok(None),
             Err(error) => return Err(self.failed(error.kind)),
         };
-        let what = || format!("manifest {}", raw.digest);
-        let manifest = Manifest::parse(&raw.bytes)
-            .map_err(|e| self.failed(SourceErrorKind::Malformed { what: what(), detail: e.to_string() }))?;
+        let manifest = Manifest::parse(&raw.bytes).map_err(|e| self.malformed(raw.digest, &e))?;
         self.there.get_or_init(|| manifest.layers.clone());
         Ok(Some(manifest))
+    }
+
+    fn manifests(&self) -> Result<Vec<Manifest>, ArtifactError> {
+        let raw = match self.client.manifest(&self.reference) {
+            Ok(raw) => raw,
+            Err(SourceError { kind: SourceErrorKind::NotFound, .. }) => return Ok(Vec::new()),
+            Err(error) => return Err(self.failed(error.kind)),
+        };
+        match Document::parse(&raw.bytes).map_err(|e| self.malformed(raw.digest, &e))? {
+            Document::Manifest(manifest) => Ok(vec![manifest]),
+            Document::Index(index) => {
+                let images = index.manifests.iter().filter(|d| !d.is_attestation()).take(PLATFORMS);
+                images.map(|image| self.one(image.digest)).collect()
+            }
+        }
     }
 
     fn has(&self, blob: &Descriptor) -> bool {
@@ -110,9 +139,24 @@ pub(crate) fn sources(args: &BuildArgs, client: &Client) -> Result<Vec<Arc<dyn A
     args.cache_from.iter().map(|from| place(&from.0, client)).collect()
 }
 
+/// Whether images carry the records of their steps: `--cache-to type=inline`, or `BUILDKIT_INLINE_CACHE`.
+pub(crate) fn inline(args: &BuildArgs, build_args: &BTreeMap<String, String>) -> bool {
+    args.cache_to.iter().any(|to| to.place.is_none())
+        || build_args.get("BUILDKIT_INLINE_CACHE").is_some_and(|v| is_true(v))
+}
+
+/// The truth of a build argument that BuildKit itself reads, as Go does.
+pub(crate) fn is_true(value: &str) -> bool {
+    matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True")
+}
+
 /// Registries of caches that may be spoken to in plain HTTP.
 pub(crate) fn insecure(args: &BuildArgs) -> Result<Vec<String>, CliError> {
-    let places = args.cache_from.iter().map(|from| &from.0).chain(args.cache_to.iter().map(|to| &to.place));
+    let places = args
+        .cache_from
+        .iter()
+        .map(|from| &from.0)
+        .chain(args.cache_to.iter().filter_map(|to| to.place.as_ref()));
     let mut hosts = Vec::new();
     for place in places {
         if let CachePlace::Registry { reference, insecure: true } = place {
@@ -145,7 +189,9 @@ impl Keeping<'_> {
         cancel: &AtomicBool,
     ) -> Result<(), CliError> {
         for to in &self.args.cache_to {
-            let place = place(&to.place, self.client)?;
+            // The image has it by now.
+            let Some(spec) = &to.place else { continue };
+            let place = place(spec, self.client)?;
             let name = format!("write the cache to {}", place.name());
             let written = screen.during(TaskKind::Export, name, |_| {
                 engine.export_cache(built, place.as_ref(), &self.options(to), (screen, cancel))

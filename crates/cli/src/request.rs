@@ -78,6 +78,7 @@ pub(crate) fn prepare(
         no_cache_filter: args.no_cache_filter.clone(),
         // They need a client; `commands` has it.
         cache_from: Vec::new(),
+        inline: false,
         delivers: !outputs.is_empty(),
         pull: args.pull,
         source_date_epoch,

@@ -82,6 +82,11 @@ pub trait ArtifactPlace: Send + Sync {
     /// The manifest that is there, verified as far as the place can; `None` if there is none.
     fn manifest(&self) -> Result<Option<Manifest>, ArtifactError>;
 
+    /// As [`ArtifactPlace::manifest`]; if what is there is an index, each manifest that it names.
+    fn manifests(&self) -> Result<Vec<Manifest>, ArtifactError> {
+        Ok(self.manifest()?.into_iter().collect())
+    }
+
     /// Whether the place surely has the blob, so that it need not be brought there.
     fn has(&self, blob: &Descriptor) -> bool;
 

@@ -221,7 +221,7 @@ pub(crate) fn as_pulled(pulled: &Pulled, form: &LayerForm) -> Option<Blob> {
 }
 
 /// Times in a base image are its own business: its layers are never rewritten, only recompressed.
-fn for_layer(layer: &Layer, form: &LayerForm) -> LayerForm {
+pub(crate) fn for_layer(layer: &Layer, form: &LayerForm) -> LayerForm {
     let form = for_times(layer.ran, form);
     LayerForm { clamp: form.clamp.filter(|_| layer.pulled.is_none()), ..form }
 }

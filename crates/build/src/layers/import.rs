@@ -12,10 +12,11 @@ use kiln_layer::index::Index;
 use kiln_layer::tar::scan::{NullSink, scan};
 use kiln_oci::artifact::{ArtifactError, copy_verified, read_small};
 use kiln_oci::descriptor::Descriptor;
-use kiln_oci::digest::Digest;
+use kiln_oci::digest::{DiffId, Digest};
 use kiln_oci::source::SourceErrorKind;
 
 use crate::error::BuildErrorKind;
+use crate::key;
 use crate::layers::kept::{Blob, add_blob, blobs, format_of, save_index_as};
 use crate::store::{Offer, OfferedBlob, Store};
 
@@ -27,6 +28,11 @@ pub(crate) fn index_blob(index: &Index) -> io::Result<Vec<u8>> {
     let mut bare = index.clone();
     bare.entries.iter_mut().for_each(|entry| entry.offset = None);
     zstd::bulk::compress(&codec::encode(&bare), 3)
+}
+
+/// The name of a layer of which only its blob is known: what is in it can be proved, the exact times of its files not.
+pub(crate) fn id_without_index(diff_id: &DiffId, content: &Digest) -> Digest {
+    key::chain(&diff_id.0, content)
 }
 
 /// Gets the index of layer `id`, into the store as well.
@@ -149,6 +155,9 @@ fn bring(store: &Store, id: &Digest, (offer, blob): (&Offer, &OfferedBlob)) -> R
     }
     // The times in an archive are whole seconds, perhaps clamped; those of the step are in its own index.
     let index = match &offer.index {
+        None if id_without_index(&blob.diff_id, &offer.content) != *id => {
+            return Err(wrong(offer, &blob.descriptor, "it is of another layer"));
+        }
         None => scanned.index,
         Some(listed) => {
             let mut index = read_index(id, offer, listed)?;

@@ -78,11 +78,11 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "text", conflicts_with = "require_cached")]
     pub(crate) dry_run: Option<Format>,
 
-    /// Look for steps in this cache, too: type=local,src=DIR or type=registry,ref=NAME
+    /// Look for steps in this cache, too: type=local,src=DIR or type=registry,ref=NAME, which may be an image built with type=inline
     #[arg(long, value_name = "SPEC", value_parser = cache::from)]
     pub(crate) cache_from: Vec<CacheFrom>,
 
-    /// Keep the steps in a cache: type=local,dest=DIR or type=registry,ref=NAME, with mode=max for those of all stages
+    /// Keep the steps in a cache: type=local,dest=DIR or type=registry,ref=NAME, with mode=max for those of all stages; type=inline: in the image
     #[arg(long, value_name = "SPEC", value_parser = cache::to)]
     pub(crate) cache_to: Vec<CacheTo>,
 

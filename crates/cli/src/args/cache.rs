@@ -28,8 +28,8 @@ pub(crate) enum CachePlace {
 /// One `--cache-to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CacheTo {
-    /// Where.
-    pub(crate) place: CachePlace,
+    /// Where; `None` for `type=inline`, in the image itself.
+    pub(crate) place: Option<CachePlace>,
     /// `mode=max`
     pub(crate) all: bool,
     /// `compression=`
@@ -136,9 +136,9 @@ impl Fields {
                 let reference = reference.ok_or(ValueError::Missing("ref"))?;
                 Ok(CachePlace::Registry { reference, insecure: self.insecure })
             }
-            "inline" => Err(ValueError::Expected(
-                "another type: kiln writes nothing into images; keep the cache beside them with type=registry,ref=NAME",
-            )),
+            "inline" => {
+                Err(ValueError::Expected("type=registry,ref=IMAGE, which reads what an image carries, too"))
+            }
             "gha" => Err(ValueError::Expected(
                 "another type: kiln does not speak to GitHub's cache service; write type=local,dest=DIR and let actions/cache keep DIR",
             )),
@@ -146,11 +146,10 @@ impl Fields {
                 "another type: kiln does not speak to object stores; write type=local,dest=DIR and copy DIR, or use type=registry",
             )),
             "" => Err(ValueError::Expected(TYPES)),
-            other => Err(ValueError::Unknown {
-                what: "type",
-                name: other.to_owned(),
-                near: kiln_dockerfile::suggest::nearest(other, ["local", "registry"], true),
-            }),
+            other => match kiln_dockerfile::suggest::nearest(other, ["local", "registry"], true) {
+                None => Err(ValueError::Expected(TYPES)),
+                near => Err(ValueError::Unknown { what: "type", name: other.to_owned(), near }),
+            },
         }
     }
 }
@@ -158,7 +157,13 @@ impl Fields {
 /// Reads a `--cache-to`.
 pub(crate) fn to(text: &str) -> Result<CacheTo, ValueError> {
     let mut fields = read(text, "dest")?;
-    let place = fields.place("dest")?;
+    let inline = fields.kind.as_deref() == Some("inline");
+    if inline && fields.all {
+        return Err(ValueError::Expected(
+            "mode=min with type=inline, since an image has its own layers only; type=registry,ref=NAME has room for all",
+        ));
+    }
+    let place = if inline { None } else { Some(fields.place("dest")?) };
     Ok(CacheTo {
         place,
         all: fields.all,
@@ -188,10 +193,12 @@ mod tests {
             ("a/b:c", registry("a/b:c"), false),
         ] {
             let got = to(text).unwrap();
-            assert_eq!((got.place, got.all), (want, all), "{text}");
+            assert_eq!((got.place, got.all), (Some(want), all), "{text}");
         }
         assert_eq!(from("type=local,src=c").unwrap().0, local("c", "latest"));
         assert_eq!(from("a/b").unwrap().0, registry("a/b"));
+        assert_eq!(to("type=inline").unwrap().place, None);
+        assert!(from("type=inline").unwrap_err().to_string().contains("type=registry,ref=IMAGE"));
         for (text, want) in [
             ("type=local", "`dest=` is missing"),
             ("type=local,src=x", "unknown key `src`"),
@@ -201,7 +208,8 @@ mod tests {
             ("type=azblob", "object stores"),
             ("type=locl,dest=x", "did you mean `local`?"),
             ("mode=max", "type=local or type=registry"),
-            ("type=inline", "writes nothing into images"),
+            ("type=inline,mode=max", "mode=min with type=inline"),
+            ("type=elsewhere", "type=local or type=registry"),
             ("type=local,dest=x,mode=most", "mode=min or mode=max"),
         ] {
             let got = to(text).unwrap_err().to_string();

@@ -63,6 +63,7 @@ pub(super) fn run(args: &BuildArgs, setting: &Setting<'_>) -> Result<(), Failed>
     prepared.request.fetcher = Some(Arc::new(Http::new(setting.network(&args.insecure_registry))));
     let client = setting.client(&insecure(args, &outputs)?);
     prepared.request.cache_from = carry::sources(args, &client)?;
+    prepared.request.inline = carry::inline(args, &prepared.request.build_args);
     install_signal_flag(&StopSignal::ALL)?;
     let silent = args.quiet || args.dry_run.is_some() && args.progress != Progress::Rawjson;
     let progress = if silent { Progress::Quiet } else { args.progress };
@@ -239,7 +240,7 @@ impl Job<'_> {
     /// `BUILDKIT_MULTI_PLATFORM`, whose truth BuildKit reads as Go does.
     fn wants_index(&self) -> bool {
         let given = self.prepared.request.build_args.get("BUILDKIT_MULTI_PLATFORM");
-        given.is_some_and(|v| matches!(v.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
+        given.is_some_and(|v| carry::is_true(v))
     }
 
     /// Whether something in the store was to blame for `error` and is gone now, so that another try can make it again.

@@ -293,7 +293,7 @@ They need no ARG, and none of them is in the history.
 | `BUILDKIT_MULTI_PLATFORM` | `1`: an index even for one platform |
 | `BUILDKIT_CONTEXT_KEEP_GIT_DIR` | of a git context: keep `.git` |
 | `BUILDKIT_BUILD_NAME` | nothing: there is no list of builds that it could name |
-| `BUILDKIT_INLINE_CACHE` | see `--cache-to type=inline` |
+| `BUILDKIT_INLINE_CACHE` | as `--cache-to type=inline`: the image carries records of its steps |
 | `BUILDKIT_DOCKERFILE_CHECK` | as `# check=` |
 | `BUILDKIT_SBOM_SCAN_CONTEXT`, `BUILDKIT_SBOM_SCAN_STAGE` | accepted and kept out of the environment |
 

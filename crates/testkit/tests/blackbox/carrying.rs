@@ -139,6 +139,32 @@ fn a_cache_in_a_registry() {
 }
 
 #[test]
+fn a_cache_in_the_image_itself() {
+    let machine = Machine::get();
+    let name = format!("{}/carried/inline:{}", machine.registry, std::process::id());
+    let build = |kiln: &Kiln, tag: &str, more: &[&str]| {
+        let built =
+            kiln.build_text(STAGES, &[("a", "A")]).args(["--push", "-t", tag]).args(more.iter().copied());
+        built.run().succeeds();
+        tool("skopeo", &["inspect", "--tls-verify=false", "--raw", &format!("docker://{tag}")])
+    };
+    let first = build(&Kiln::new(Actor::NoSub), &name, &["--cache-to", "type=inline"]);
+    let again = format!("{name}-again");
+    let second = Kiln::new(Actor::NoSub);
+    let more = ["--build-arg", "BUILDKIT_INLINE_CACHE=1", "--cache-from", &name];
+    assert_eq!(first, build(&second, &again, &more), "nothing ran, or the uuid had changed");
+    // What is built on it has nothing of its records, and is no cache.
+    let child = format!("{name}-child");
+    second
+        .build_text(&format!("FROM {name}\nLABEL a=b\n"), &[])
+        .args(["--push", "-t", &child])
+        .run()
+        .succeeds();
+    let said = second.build_text(STAGES, &[("a", "A")]).args(["--cache-from", &child]).run().succeeds();
+    assert!(said.stderr.contains("it is an image that carries none"), "{said}");
+}
+
+#[test]
 fn builds_share_a_directory_and_old_layers_go() {
     let kiln = Kiln::new(Actor::NoSub);
     let dir = shared(&kiln);
