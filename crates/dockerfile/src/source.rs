@@ -1,7 +1,10 @@
-//! What a source of `ADD` or `COPY` is: a path, a URL to fetch or a git reference.
+//! What a source of `ADD` or `COPY`, or a build context, is: a path, a URL to fetch or a git reference.
 //!
 //! The rules are BuildKit's (its `dfgitutil` and `gitutil`): `http(s)://` is git only if the path
-//! ends in `.git`, `ssh://` and `git://` always are, and so is `user@host:path`.
+//! ends in `.git`, `ssh://` and `git://` always are, and so is `user@host:path`. A build context may also be
+//! written `github.com/...`, which in a Dockerfile would be a path.
+//!
+//! What comes out of here goes to programs as arguments: no part of it begins with a dash or holds a control character.
 
 /// A classified source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +70,17 @@ pub enum SourceError {
         /// The value.
         value: String,
     },
+    /// A checksum that is no commit id or the beginning of one.
+    #[error("checksum `{0}` is no commit id: hexadecimal digits are expected")]
+    Checksum(String),
+    /// A part that a program would take for an option, or that no line can hold.
+    #[error("{part} `{}` begins with a dash, or holds a space or a control character", .value.escape_debug())]
+    Unsafe {
+        /// `host`, `path`, `reference` or `directory`.
+        part: &'static str,
+        /// As given, without its password.
+        value: String,
+    },
     /// Two places name different references or directories.
     #[error("{what} conflicts: `{one}` vs `{other}`")]
     Conflict {
@@ -87,6 +101,10 @@ pub fn classify(text: &str) -> Result<Source, SourceError> {
     if let Some(url) = Url::parse(text) {
         let scheme = url.scheme.to_ascii_lowercase();
         let is_http = matches!(scheme.as_str(), "http" | "https");
+        if is_http && (url.authority.is_empty() || no_host(url.authority)) {
+            let value = redacted(text);
+            return Err(SourceError::Unsafe { part: "host", value });
+        }
         let is_git = match scheme.as_str() {
             "http" | "https" => decode(url.path, false).is_some_and(|path| path.ends_with(".git")),
             "ssh" | "git" => true,
@@ -107,6 +125,50 @@ pub fn classify(text: &str) -> Result<Source, SourceError> {
     }
 }
 
+/// Classifies a build context: as [`classify`] does, and `github.com/owner/repository` is git, too.
+///
+/// # Errors
+/// If it is a git URL whose query cannot be understood.
+pub fn classify_context(text: &str) -> Result<Source, SourceError> {
+    if text.starts_with("github.com/") {
+        let (rest, fragment) = text.split_once('#').unwrap_or((text, ""));
+        let (remote, query) = rest.split_once('?').unwrap_or((rest, ""));
+        return git(format!("https://{remote}"), query, fragment).map(Source::Git);
+    }
+    classify(text)
+}
+
+/// A URL fit for a screen or a record: without user name and password of http(s), without the password of anything else, and
+/// without a query, in which storage services carry signatures. Other texts stay as they are.
+pub fn shown(text: &str) -> String {
+    let bare = redacted(text);
+    match (Url::parse(&bare), bare.split_once('?')) {
+        (Some(url), Some((before, _))) if !url.query.is_empty() => match url.fragment {
+            "" => before.to_owned(),
+            fragment => format!("{before}#{fragment}"),
+        },
+        _ => bare,
+    }
+}
+
+/// A source as it was written, but for its credentials: what stands before the `@` of an http(s) URL, the password of any other.
+pub fn redacted(text: &str) -> String {
+    let Some(url) = Url::parse(text) else { return text.to_owned() };
+    let rest = &text[url.scheme.len() + 3..];
+    // A password with a slash that was not encoded ends the host early; what is no port gives it away.
+    let port = url.authority.rsplit_once(':').map_or("", |(_, port)| port);
+    let is_cut = !port.ends_with(']') && !port.bytes().all(|b| b.is_ascii_digit());
+    let place = if url.authority.contains('@') || !is_cut { url.authority } else { rest };
+    let Some(end) = place.rfind('@') else { return text.to_owned() };
+    let (user, host) = (&rest[..end], &rest[end + 1..]);
+    let http = url.scheme.eq_ignore_ascii_case("http") || url.scheme.eq_ignore_ascii_case("https");
+    match user.split_once(':') {
+        _ if http => format!("{}://{host}", url.scheme),
+        Some((name, _)) => format!("{}://{name}@{host}", url.scheme),
+        None => text.to_owned(),
+    }
+}
+
 struct Url<'a> {
     scheme: &'a str,
     authority: &'a str,
@@ -118,7 +180,7 @@ struct Url<'a> {
 impl<'a> Url<'a> {
     fn parse(text: &'a str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
-        if scheme.is_empty() || !scheme.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        if scheme.is_empty() || !scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) {
             return None;
         }
         let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
@@ -143,15 +205,41 @@ fn scp_style(text: &str) -> Option<(&str, &str, &str)> {
     Some((remote, query, fragment))
 }
 
+/// What BuildKit calls a file from a URL with this path. `download` is its name for what cannot be one.
 fn file_name(path: &str) -> String {
     let decoded = decode(path, false).unwrap_or_default();
-    match decoded.trim_end_matches('/').rsplit('/').next() {
+    match decoded.trim_end_matches('/').rsplit('/').next().map(str::trim) {
         None | Some("" | ".") => "__unnamed__".to_owned(),
+        Some("..") => "download".to_owned(),
+        Some(name) if name.chars().any(char::is_control) => "download".to_owned(),
         Some(name) => name.to_owned(),
     }
 }
 
+/// Whether a program could take `text` for an option or for several lines.
+fn dangerous(text: &str) -> bool {
+    text.starts_with('-') || text.chars().any(char::is_control)
+}
+
+fn no_host(text: &str) -> bool {
+    dangerous(text) || text.contains(char::is_whitespace)
+}
+
+fn check_remote(remote: &str) -> Result<(), SourceError> {
+    let unsafe_part = |part| Err(SourceError::Unsafe { part, value: redacted(remote) });
+    let (host, path) = match Url::parse(remote) {
+        Some(url) => (url.authority, url.path.strip_prefix('/').unwrap_or(url.path)),
+        None => remote.split_once(':').unwrap_or((remote, "")),
+    };
+    let bare = host.rsplit_once('@').map_or(host, |(_, bare)| bare);
+    if bare.is_empty() || no_host(host) || dangerous(bare) {
+        return unsafe_part("host");
+    }
+    if dangerous(path) { unsafe_part("path") } else { Ok(()) }
+}
+
 fn git(remote: String, query: &str, fragment: &str) -> Result<GitSource, SourceError> {
+    check_remote(&remote)?;
     let name = remote.rsplit('/').next().unwrap_or_default();
     let short_name = name.strip_suffix(".git").unwrap_or(name).to_owned();
     let fragment = decode(fragment, false).unwrap_or_else(|| fragment.to_owned());
@@ -178,7 +266,23 @@ fn git(remote: String, query: &str, fragment: &str) -> Result<GitSource, SourceE
     if let Some(reference) = tag.or(branch) {
         merge("ref", &mut source.reference, &reference)?;
     }
+    for (part, value) in [("reference", &source.reference), ("directory", &source.subdir)] {
+        if dangerous(value) {
+            return Err(SourceError::Unsafe { part, value: value.clone() });
+        }
+    }
+    source.subdir = clean_subdir(&source.subdir);
     Ok(source)
+}
+
+/// Whether `text` is a commit id or the beginning of one.
+pub fn is_commit_prefix(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// Whether `text` is a whole commit id (SHA-1 or SHA-256), which means the same everywhere and for ever.
+pub fn is_commit(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn apply_query(source: &mut GitSource, key: &str, value: Option<&str>) -> Result<(), SourceError> {
@@ -187,7 +291,8 @@ fn apply_query(source: &mut GitSource, key: &str, value: Option<&str>) -> Result
         "tag" | "branch" => {}
         "ref" => merge("ref", &mut source.reference, text)?,
         "subdir" => merge("subdir", &mut source.subdir, text)?,
-        "checksum" | "commit" => source.checksum = Some(text.to_owned()),
+        "checksum" | "commit" if is_commit_prefix(text) => source.checksum = Some(text.to_ascii_lowercase()),
+        "checksum" | "commit" => return Err(SourceError::Checksum(text.to_owned())),
         "keep-git-dir" => source.keep_git_dir = Some(flag(key, value)?),
         "submodules" => source.submodules = Some(flag(key, value)?),
         "fetch-by-commit" => source.fetch_by_commit = flag(key, value)?,
@@ -267,80 +372,4 @@ fn decode(text: &str, plus_is_space: bool) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn git_of(text: &str) -> GitSource {
-        match classify(text).expect(text) {
-            Source::Git(git) => git,
-            other => panic!("{text} is {other:?}"),
-        }
-    }
-
-    #[test]
-    fn kinds() {
-        let git = [
-            "https://example.com/org/repo.git",
-            "http://example.com/repo.git#main",
-            "ssh://git@example.com/repo",
-            "git://example.com/repo",
-            "git@example.com:org/repo",
-            "HTTPS://example.com/repo.git",
-        ];
-        for text in git {
-            assert!(matches!(classify(text), Ok(Source::Git(_))), "{text}");
-        }
-        let paths = [
-            "a",
-            "./git@x:y",
-            "github.com/org/repo",
-            "ftp://x/y",
-            "a/b://c",
-            "*.txt",
-            "",
-            "user@host",
-            "a@b c:d",
-        ];
-        for text in paths {
-            assert_eq!(classify(text), Ok(Source::Path), "{text}");
-        }
-        let http = [
-            ("https://example.com/a/b.tar.gz", "b.tar.gz"),
-            ("http://example.com/a%20b?x=1#f", "a b"),
-            ("http://example.com", "__unnamed__"),
-            ("http://example.com/", "__unnamed__"),
-            ("https://example.com/dir/", "dir"),
-            ("https://example.com/repo.git/x", "x"),
-        ];
-        for (text, name) in http {
-            let want = HttpSource { url: text.to_owned(), file_name: name.to_owned() };
-            assert_eq!(classify(text), Ok(Source::Http(want)), "{text}");
-        }
-    }
-
-    #[test]
-    fn git_parts() {
-        let got = git_of("https://example.com/org/repo.git#v1:docs/../src/");
-        assert_eq!(got.remote, "https://example.com/org/repo.git");
-        assert_eq!(
-            (got.short_name.as_str(), got.reference.as_str(), got.subdir.as_str()),
-            ("repo", "v1", "src")
-        );
-        let got =
-            git_of("git@example.com:org/repo.git?tag=v2&keep-git-dir&submodules=0&commit=abc&mtime=commit");
-        assert_eq!(got.remote, "git@example.com:org/repo.git");
-        assert_eq!(got.reference, "refs/tags/v2");
-        assert_eq!((got.keep_git_dir, got.submodules), (Some(true), Some(false)));
-        assert_eq!((got.checksum.as_deref(), got.mtime.as_deref()), (Some("abc"), Some("commit")));
-        assert_eq!(git_of("git://h/r?branch=refs/heads/x&ref=refs/heads/x").reference, "refs/heads/x");
-    }
-
-    #[test]
-    fn bad_queries() {
-        let bad = ["a=1", "ref=", "ref=1&ref=2", "tag=a&branch=b", "submodules=maybe", "mtime=now"];
-        for query in bad {
-            assert!(classify(&format!("https://h/r.git?{query}")).is_err(), "{query}");
-        }
-        assert!(classify("https://h/r.git?ref=a#b").is_err());
-    }
-}
+mod tests;

@@ -55,7 +55,8 @@ fn history(copy: &Copy, add: bool, owners: [Option<&str>; 2], texts: &[String], 
         }
     }
     for text in texts {
-        line = format!("{line} {text}");
+        // A password in a URL is a secret like any other.
+        line = format!("{line} {}", source::redacted(text));
     }
     for heredoc in &copy.heredocs {
         line = format!("{line} <<{}", heredoc.name);
@@ -136,7 +137,11 @@ fn check_checksum(copy: &Copy, op: &CopyOp, turn: &mut Turn<'_>) -> Option<()> {
             Ok(_) => Some(()),
             Err(error) => turn.error(word.span, format!("--checksum: {error}")),
         },
-        [CopySource::Git { .. }] => Some(()),
+        [CopySource::Git { .. }] if source::is_commit_prefix(checksum) => Some(()),
+        [CopySource::Git { .. }] => turn.error(
+            word.span,
+            format!("--checksum: `{checksum}` is no commit id: hexadecimal digits are expected"),
+        ),
         [_] => turn.error(word.span, "--checksum needs a source that is a URL or a git repository"),
         _ => turn.error(word.span, "checksum can only be specified for a single source"),
     }

@@ -254,7 +254,8 @@ impl<'a> Planner<'a> {
             .collect()
     }
 
-    fn source_date_epoch(&self) -> Option<String> {
+    /// `SOURCE_DATE_EPOCH` as a build argument, or else as a global `ARG` with a default; not checked, never empty.
+    pub fn source_date_epoch(&self) -> Option<String> {
         let name = "SOURCE_DATE_EPOCH";
         let given = self.graph.inputs.build_args.get(name).map(String::as_str);
         given.or_else(|| self.graph.globals.get(name)).filter(|text| !text.is_empty()).map(str::to_owned)

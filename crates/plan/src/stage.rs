@@ -3,6 +3,7 @@
 use kiln_dockerfile::ast::{Instruction, Kind};
 use kiln_dockerfile::diagnostic::Diagnostic;
 use kiln_dockerfile::lint::Values;
+use kiln_dockerfile::source::redacted;
 use kiln_dockerfile::span::Span;
 
 use crate::model::{CopySource, Op, Step};
@@ -114,6 +115,10 @@ impl<'g> StageBuilder<'g> {
         let text = match (&instruction.kind, &op) {
             (Kind::Run(command), Some(Op::Run(op))) => {
                 run::shown(&instruction.text, command, &op.mounts, &self.state.variables, escape)
+            }
+            (Kind::Add(_), Some(_)) => {
+                let text = Expander::new(&before, escape).shown(&instruction.text);
+                text.split(' ').map(redacted).collect::<Vec<_>>().join(" ")
             }
             (_, Some(_)) => Expander::new(&before, escape).shown(&instruction.text),
             (_, None) => instruction.text.clone(),
