@@ -6,15 +6,16 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Which of the workspace's crates each of them may name as a normal dependency.
-pub const ARROWS: [(&str, &[&str]); 12] = [
+pub const ARROWS: [(&str, &[&str]); 13] = [
     ("dockerfile", &[]),
     ("oci", &[]),
     ("sandbox", &[]),
+    ("git", &[]),
     ("plan", &["dockerfile", "oci"]),
     ("layer", &["oci"]),
     ("registry", &["oci"]),
     ("build", &["plan", "layer", "oci", "sandbox", "dockerfile"]),
-    ("cli", &["build", "registry", "oci", "sandbox", "dockerfile"]),
+    ("cli", &["build", "registry", "git", "oci", "sandbox", "dockerfile"]),
     ("testkit", &[]),
     ("bench", &[]),
     ("fuzz", &["dockerfile", "plan", "layer", "oci"]),
