@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use kiln_layer::compress::decompressor;
+use kiln_layer::index::Kind;
 use kiln_layer::tar::scan::scan;
 use kiln_layer::unpack::{Form, Owners, Unpacker};
 
@@ -15,9 +16,16 @@ use crate::error::{BuildError, BuildErrorKind};
 /// # Errors
 /// If it is no archive, or one that leads out of `dest`; what was unpacked so far stays.
 pub fn unpack_context(archive: File, dest: &Path) -> Result<(), BuildError> {
-    let reader = decompressor(archive, None).map_err(BuildErrorKind::from)?;
-    let mut unpacker = Unpacker::new(dest, Form::Plain, Owners::Mine).map_err(BuildErrorKind::from)?;
-    scan(reader, &mut unpacker).map_err(BuildErrorKind::from)?;
-    unpacker.finish().map_err(BuildErrorKind::from)?;
+    unpack_dated(archive, dest)?;
     Ok(())
+}
+
+/// The same; tells the time of the newest regular file.
+pub(crate) fn unpack_dated(archive: File, dest: &Path) -> Result<Option<i64>, BuildErrorKind> {
+    let reader = decompressor(archive, None).map_err(BuildErrorKind::from)?;
+    let mut unpacker = Unpacker::new(dest, Form::Plain, Owners::Mine)?;
+    let scanned = scan(reader, &mut unpacker)?;
+    unpacker.finish()?;
+    let files = scanned.index.entries.iter().filter(|entry| matches!(entry.kind, Kind::File { .. }));
+    Ok(files.map(|entry| entry.mtime.secs).max())
 }

@@ -32,7 +32,7 @@ pub(crate) fn ignore(request: &Request) -> Result<Option<Ignore>, BuildErrorKind
         Context::Directory(root) => {
             Ok(ignore_file(root, &main_ignore_files(request))?.map(|(_, ignore)| ignore))
         }
-        Context::Empty => Ok(None),
+        Context::Fetched(_) | Context::Empty => Ok(None),
     }
 }
 

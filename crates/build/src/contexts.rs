@@ -11,6 +11,7 @@ use kiln_oci::digest::Digest;
 use crate::error::BuildErrorKind;
 use crate::files::context::ContextFiles;
 use crate::files::statcache::StatCache;
+use crate::remote::Sources;
 use crate::request::{Context, NamedContext, Request};
 use crate::store::Store;
 
@@ -18,25 +19,37 @@ use crate::store::Store;
 pub(crate) struct Contexts<'a> {
     store: &'a Store,
     request: &'a Request,
+    sources: &'a Sources<'a>,
     open: Mutex<HashMap<String, Arc<ContextFiles>>>,
 }
 
 impl<'a> Contexts<'a> {
-    pub(crate) fn new(store: &'a Store, request: &'a Request) -> Self {
-        Self { store, request, open: Mutex::new(HashMap::new()) }
+    pub(crate) fn new(store: &'a Store, request: &'a Request, sources: &'a Sources<'a>) -> Self {
+        Self { store, request, sources, open: Mutex::new(HashMap::new()) }
     }
 
     /// The main context.
     pub(crate) fn main(&self) -> Result<Arc<ContextFiles>, BuildErrorKind> {
-        let Context::Directory(root) = &self.request.context else { return Err(no_context()) };
-        self.get("", root, "the build context".to_owned(), &main_ignore_files(self.request))
+        match &self.request.context {
+            Context::Directory(root) => {
+                self.get("", root, "the build context".to_owned(), &main_ignore_files(self.request))
+            }
+            Context::Fetched(fetched) => {
+                self.get("", &fetched.root, format!("the build context {}", fetched.name), &[])
+            }
+            Context::Empty => Err(no_context()),
+        }
     }
 
-    /// A directory of `--build-context`.
+    /// A directory of `--build-context`, or what was fetched for one.
     pub(crate) fn named(&self, name: &str) -> Result<Arc<ContextFiles>, BuildErrorKind> {
         match self.request.contexts.get(name) {
             Some(NamedContext::Directory(root)) => {
                 self.get(name, root, format!("the build context {name:?}"), &[PathBuf::from(".dockerignore")])
+            }
+            Some(NamedContext::Remote(remote)) => {
+                let tree = self.sources.context(remote)?;
+                self.get(name, &tree.root, format!("the build context {name:?} ({})", remote.shown()), &[])
             }
             _ => Err(BuildErrorKind::Copy {
                 message: format!("{name:?} is not a directory given with --build-context"),

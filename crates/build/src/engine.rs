@@ -12,7 +12,7 @@ use kiln_oci::config::ImageConfig;
 use kiln_oci::digest::Digest;
 use kiln_oci::platform::Platform;
 use kiln_plan::model::Plan;
-use kiln_plan::{BaseImage, Planner};
+use kiln_plan::{BaseImage, Inputs, Planner};
 use kiln_sandbox::Rung;
 
 use crate::ahead::Ahead;
@@ -20,6 +20,7 @@ use crate::bases::Bases;
 use crate::checks::Checks;
 use crate::contexts::Contexts;
 use crate::datings;
+use crate::epoch;
 use crate::error::{At, BuildError, BuildErrorKind};
 use crate::event::Sink;
 use crate::history::{Explainer, History, HistoryError};
@@ -29,6 +30,7 @@ use crate::layers::{Rootfs, forms};
 use crate::needs;
 use crate::offered;
 use crate::record::{Asked, BuildId, BuildRecord, Ending, PlanTasks, Recording, Uncached};
+use crate::remote::{Access, FetchedContext, RemoteContext, Sources};
 use crate::report::Reporter;
 use crate::request::{Context, Images, Mode, NamedContext, Network, Request};
 use crate::schedule::{Permits, Slots};
@@ -122,7 +124,10 @@ impl Engine {
         let lease = self.store.lease()?;
         let puller = Puller { frozen: request.mode == Mode::Foresee, ..Puller::new(&self.store, &reporter) };
         let bases = Bases::new(puller, self.images.clone(), request.pull);
-        let contexts = Contexts::new(&self.store, request);
+        let sources = Sources::new(&self.store, request.access(), &reporter, cancel);
+        let contexts = Contexts::new(&self.store, request, &sources);
+        let first = request.inputs(&request.platforms[0]);
+        let epoch = epoch::resolve(&parsed.dockerfile, request, &first, &sources)?;
         let explainer = self.explainer(request, &reporter).map(Mutex::new);
         let explain = explainer.as_ref().map(|explainer| {
             |record: &BuildRecord, place, parts: &KeyParts| {
@@ -134,9 +139,11 @@ impl Engine {
         let attempt = || -> Result<Vec<Built>, BuildError> {
             let missing = AtomicUsize::new(0);
             let built = request.platforms.iter().enumerate().filter_map(|(number, platform)| {
-                let built = plan(&parsed.dockerfile, request, platform, &bases).and_then(|plan| {
+                let inputs = epoch::known(request.inputs(platform), epoch.as_deref());
+                let built = plan(&parsed.dockerfile, inputs, &bases).and_then(|plan| {
                     checks.tell(&parsed, &plan, &reporter)?;
-                    let mut work = self.work(request, (&plan, number), (&reporter, &bases, &contexts))?;
+                    let shared = (&reporter, &bases, &contexts, &sources);
+                    let mut work = self.work(request, (&plan, number), shared)?;
                     if work.can_run {
                         bases.want_trees(needs::run_on(&plan).into_iter());
                     }
@@ -164,6 +171,24 @@ impl Engine {
         let built = built?;
         saved?;
         Ok(built)
+    }
+
+    /// Fetches a build context that lies elsewhere, if the store does not have it. Secrets and agents of `access` serve here, too.
+    ///
+    /// # Errors
+    /// [`BuildErrorKind::Fetch`] says what is wrong.
+    pub fn fetch_context(
+        &self,
+        context: &RemoteContext,
+        access: Access<'_>,
+        cancel: &AtomicBool,
+    ) -> Result<FetchedContext, BuildError> {
+        let nobody = |_| {};
+        let reporter = Reporter::new(&nobody, cancel);
+        let lease = self.store.lease()?;
+        let tree = Sources::new(&self.store, access, &reporter, cancel).context(context)?;
+        let name = context.shown();
+        Ok(FetchedContext { root: tree.root, file: tree.file, time: tree.time, name, _lease: lease })
     }
 
     fn explainer(&self, request: &Request, reporter: &Reporter<'_>) -> Option<Explainer<'_>> {
@@ -214,7 +239,12 @@ impl Engine {
         &'a self,
         request: &'a Request,
         (plan, number): (&'a Plan, usize),
-        (reporter, bases, contexts): (&'a Reporter<'a>, &'a Bases<'a>, &'a Contexts<'a>),
+        (reporter, bases, contexts, sources): (
+            &'a Reporter<'a>,
+            &'a Bases<'a>,
+            &'a Contexts<'a>,
+            &'a Sources<'a>,
+        ),
     ) -> Result<Work<'a>, BuildError> {
         let epoch = epoch_of(request, plan)?;
         for name in unknown_filters(request, plan) {
@@ -233,6 +263,7 @@ impl Engine {
             reporter,
             bases,
             contexts,
+            sources,
             plan,
             number,
             unforeseen: AtomicUsize::new(0),
@@ -354,7 +385,9 @@ fn epoch_of(request: &Request, plan: &Plan) -> Result<Option<i64>, BuildErrorKin
     };
     match text.parse() {
         Ok(epoch) => Ok(Some(epoch)),
-        Err(_) => Err(BuildErrorKind::Unsupported { what: format!("SOURCE_DATE_EPOCH={text}"), yet: true }),
+        Err(_) => {
+            Err(BuildErrorKind::Epoch { value: text.to_owned(), problem: "it is no number".to_owned() })
+        }
     }
 }
 
@@ -372,6 +405,7 @@ fn asked(request: &Request) -> Asked {
     let shown = |path: &Path| path.display().to_string();
     let contexts = request.contexts.iter().filter_map(|(name, context)| match context {
         NamedContext::Directory(path) => Some((name.clone(), shown(path))),
+        NamedContext::Remote(remote) => Some((name.clone(), remote.shown())),
         NamedContext::Image(_) | NamedContext::Layout(_) => None,
     });
     Asked {
@@ -380,7 +414,12 @@ fn asked(request: &Request) -> Asked {
         dockerfile_path: request.dockerfile_path.as_deref().map(shown),
         context: match &request.context {
             Context::Directory(path) => Some(shown(path)),
+            Context::Fetched(fetched) => Some(fetched.name.clone()),
             Context::Empty => None,
+        },
+        fetched: match &request.context {
+            Context::Fetched(fetched) => Some(shown(&fetched.root)),
+            Context::Directory(_) | Context::Empty => None,
         },
         contexts: contexts.collect(),
         target: request.target.clone(),
@@ -400,14 +439,9 @@ fn unknown_filters<'a>(request: &'a Request, plan: &Plan) -> Vec<&'a String> {
 }
 
 /// Plans the build, finding base images as they turn out to be needed.
-fn plan(
-    file: &Dockerfile,
-    request: &Request,
-    platform: &Platform,
-    bases: &Bases<'_>,
-) -> Result<Plan, BuildError> {
+fn plan(file: &Dockerfile, inputs: Inputs, bases: &Bases<'_>) -> Result<Plan, BuildError> {
     let wrong = |diagnostics: Vec<Diagnostic>| BuildError::from(BuildErrorKind::Dockerfile(diagnostics));
-    let mut planner = Planner::new(file, request.inputs(platform)).map_err(wrong)?;
+    let mut planner = Planner::new(file, inputs).map_err(wrong)?;
     loop {
         let needs = planner.needs();
         if needs.is_empty() {

@@ -6,6 +6,10 @@ use kiln_dockerfile::diagnostic::Diagnostic;
 use kiln_dockerfile::span::Span;
 use kiln_oci::source::{SourceError, SourceErrorKind};
 
+mod remote;
+
+pub use remote::{Refused, RemoteError};
+
 /// Why, and at which instruction.
 #[derive(Debug, thiserror::Error)]
 #[error("{kind}")]
@@ -137,13 +141,22 @@ pub enum BuildErrorKind {
         /// Why.
         reason: String,
     },
-    /// A download failed.
-    #[error("cannot fetch {url}: {reason}")]
+    /// Something that lies elsewhere could not be had: a file by URL, a commit, a remote context.
+    #[error("cannot fetch {url}")]
     Fetch {
-        /// What.
+        /// What, without credentials.
         url: String,
         /// Why.
-        reason: String,
+        #[source]
+        source: Box<RemoteError>,
+    },
+    /// `SOURCE_DATE_EPOCH` is nothing that stands for a time.
+    #[error("SOURCE_DATE_EPOCH={value}: {problem}")]
+    Epoch {
+        /// As given.
+        value: String,
+        /// What is wrong with it.
+        problem: String,
     },
     /// Something kiln cannot do yet, or will not do.
     #[error("{what} is not supported{}", if *.yet { " yet" } else { "" })]
@@ -250,6 +263,16 @@ impl BuildErrorKind {
         match source.kind {
             SourceErrorKind::Cancelled => Self::Interrupted,
             _ => Self::Base { image: image.to_owned(), source: Box::new(source) },
+        }
+    }
+}
+
+impl BuildErrorKind {
+    /// The error for a remote source that could not be had; one that was stopped is no failure of its own.
+    pub(crate) fn fetch(url: String, source: RemoteError) -> Self {
+        match source {
+            RemoteError::Cancelled => Self::Interrupted,
+            source => Self::Fetch { url, source: Box::new(source) },
         }
     }
 }

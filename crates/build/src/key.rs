@@ -17,7 +17,7 @@ const VERSION: &str = "kiln step 2";
 const ROOTFS: &str = "rootfs";
 
 /// The kinds of parts that are the content of something that is read.
-const READ: [&str; 6] = [ROOTFS, "file", "parent", "archive", "download", "bound"];
+const READ: [&str; 7] = [ROOTFS, "file", "parent", "archive", "download", "commit", "bound"];
 
 /// The parts of a key, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,8 @@
 //! The engine: executes the plan of a Dockerfile. Keys and cache, stages side by side, contexts, layers, events.
 //!
 //! `kiln-plan` says what has to happen, as plain data; this crate makes it happen, in a store on disk, and says what happened.
-//! It knows no network (images come through [`kiln_oci::source::ImageSource`], downloads through [`request::Fetcher`]), no
+//! It knows no network (images come through [`kiln_oci::source::ImageSource`], downloads and commits through
+//! [`remote::Fetcher`] and [`remote::Repositories`]), no
 //! terminal (it tells an [`event::Sink`]), no environment and no exit codes: whoever calls looks those up and wires them.
 //!
 //! # The types
@@ -87,9 +88,9 @@ mod copy;
 mod datings;
 pub mod engine;
 pub mod enter;
+mod epoch;
 pub mod error;
 pub mod event;
-mod fetch;
 mod files;
 pub mod history;
 mod image;
@@ -100,11 +101,13 @@ pub mod mend;
 mod needs;
 mod offered;
 pub mod record;
+pub mod remote;
 mod remove;
 mod report;
 pub mod request;
 mod run;
 mod schedule;
+mod secret;
 mod stage;
 pub mod store;
 mod users;

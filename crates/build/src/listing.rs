@@ -88,10 +88,13 @@ pub struct ListedRule {
 /// # Errors
 /// If the build has no context, if its ignore file cannot be used, or if a directory cannot be read.
 pub fn list_context(request: &Request) -> Result<Listing, BuildError> {
-    let Context::Directory(root) = &request.context else {
-        return Err(contexts::no_context().into());
+    let (root, candidates) = match &request.context {
+        Context::Directory(root) => (root, contexts::main_ignore_files(request)),
+        // All of it is the context.
+        Context::Fetched(fetched) => (&fetched.root, Vec::new()),
+        Context::Empty => return Err(contexts::no_context().into()),
     };
-    let ignore = contexts::ignore_file(root, &contexts::main_ignore_files(request))?;
+    let ignore = contexts::ignore_file(root, &candidates)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let handle = rustix::fs::open(root, flags, Mode::empty()).map_err(|e| failed(&LayerPath::root(), e))?;
     let walk = Walk { ignore: ignore.as_ref().map(|(_, ignore)| ignore) };

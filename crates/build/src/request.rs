@@ -9,7 +9,10 @@ use kiln_oci::platform::Platform;
 use kiln_oci::source::ImageSource;
 use kiln_plan::{ContextKind, Inputs};
 
+pub use crate::secret::SecretSource;
+
 use crate::record::Recording;
+use crate::remote::{Access, FetchedContext, Fetcher, RemoteContext, Repositories};
 
 /// A build, everything looked up already: the engine reads no environment, no arguments, no terminal.
 pub struct Request {
@@ -56,8 +59,10 @@ pub struct Request {
     pub run: RunSettings,
     /// How many things may happen at once.
     pub jobs: usize,
-    /// Fetches URLs of ADD; without one they are refused.
+    /// Fetches what URLs name; without one they are refused.
     pub fetcher: Option<Arc<dyn Fetcher>>,
+    /// Reads git repositories; without one they are refused.
+    pub repositories: Option<Arc<dyn Repositories>>,
     /// Forms of the target's layers that will be asked for; lets the engine compress while later steps run.
     pub wanted: Option<LayerForm>,
     /// What to do about steps that are not in the store.
@@ -94,6 +99,7 @@ impl Request {
             run: RunSettings::default(),
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
             fetcher: None,
+            repositories: None,
             wanted: None,
             mode: Mode::Build,
             explain: false,
@@ -105,7 +111,7 @@ impl Request {
     pub(crate) fn inputs(&self, platform: &Platform) -> Inputs {
         let contexts = self.contexts.iter().map(|(name, context)| {
             let kind = match context {
-                NamedContext::Directory(_) => ContextKind::Directory,
+                NamedContext::Directory(_) | NamedContext::Remote(_) => ContextKind::Directory,
                 NamedContext::Image(reference) => ContextKind::Image(reference.clone()),
                 NamedContext::Layout(spec) => ContextKind::Layout(spec.clone()),
             };
@@ -119,6 +125,18 @@ impl Request {
             platform_given: self.platforms_given,
             build_platform: Platform::host(),
             labels: self.labels.clone(),
+        }
+    }
+}
+
+impl Request {
+    /// Its ways to the network, and the secrets for it.
+    pub(crate) fn access(&self) -> Access<'_> {
+        Access {
+            fetcher: self.fetcher.as_deref(),
+            repositories: self.repositories.as_deref(),
+            secrets: &self.secrets,
+            ssh: &self.ssh,
         }
     }
 }
@@ -139,6 +157,8 @@ pub enum Mode {
 pub enum Context {
     /// A directory.
     Directory(PathBuf),
+    /// One that was fetched. It has no ignore file: as in BuildKit, all of it is the context.
+    Fetched(Arc<FetchedContext>),
     /// None (a Dockerfile on standard input): COPY from it fails.
     Empty,
 }
@@ -152,24 +172,8 @@ pub enum NamedContext {
     Image(String),
     /// `oci-layout://DIR[:tag][@digest]`
     Layout(String),
-}
-
-/// Where a secret's bytes are.
-#[derive(Clone)]
-pub enum SecretSource {
-    /// A file, read when a step needs it.
-    File(PathBuf),
-    /// Given already (from an environment variable).
-    Bytes(Arc<[u8]>),
-}
-
-impl std::fmt::Debug for SecretSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::File(path) => f.debug_tuple("File").field(path).finish(),
-            Self::Bytes(_) => f.write_str("Bytes(..)"),
-        }
-    }
+    /// A git or http(s) URL, fetched if a step reads it.
+    Remote(RemoteContext),
 }
 
 /// Settings of every RUN.
@@ -228,27 +232,6 @@ impl Default for LayerForm {
     fn default() -> Self {
         Self { compression: Compression::Gzip(1), force: false, clamp: None, rewrite: false }
     }
-}
-
-/// Fetches what `ADD https://...` names. `kiln-cli` wires an HTTP client to it: this crate has no network.
-pub trait Fetcher: Send + Sync {
-    /// Writes the body of `url` to `out`, redirects followed. A status other than 200 is an error.
-    fn fetch(&self, url: &str, out: &mut dyn std::io::Write) -> Result<Fetched, FetchError>;
-}
-
-/// A finished download.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Fetched {
-    /// `Last-Modified`, in seconds since 1970.
-    pub last_modified: Option<i64>,
-}
-
-/// Why a download failed: one sentence that names the status or the cause.
-#[derive(Debug, thiserror::Error)]
-#[error("{reason}")]
-pub struct FetchError {
-    /// The sentence.
-    pub reason: String,
 }
 
 /// Where images of registries come from.

@@ -10,10 +10,10 @@ use kiln_oci::config::History;
 use kiln_plan::model::{CopyOp, CopySource, Op, Origin, RunMountKind, StageBase, StagePlan, Step, WorkdirOp};
 
 use crate::copy::place::{Attributes, Bytes, Placement, Planned};
+use crate::copy::remote::Checkout;
 use crate::copy::{From, Reading};
 use crate::error::{At, BuildError, BuildErrorKind};
 use crate::event::{SpanKind, TaskId, TaskKind, TaskOutcome};
-use crate::fetch::fetch;
 use crate::files::rootfs::RootfsFiles;
 use crate::key::{self, KeyParts};
 use crate::layers::{Layer, Rootfs, forms};
@@ -184,8 +184,7 @@ impl Stage<'_> {
     fn copy(&self, op: &CopyOp, turn: &Turn<'_>, rootfs: &Rootfs) -> Result<Made, BuildErrorKind> {
         let work = self.work;
         let span = work.reporter.span(SpanKind::Scan, || turn.step.text.clone());
-        let mut reading =
-            crate::copy::read(op, || work.open(&op.from), |source, op| download(work, source, op))?;
+        let mut reading = crate::copy::read(op, || work.open(&op.from), work.sources)?;
         drop(span);
         let mut parts = crate::copy::text_key(op);
         reading.add_to_key(&mut parts);
@@ -196,13 +195,14 @@ impl Stage<'_> {
         }
         let ran = work.rootfs_of(&op.from)?.is_some_and(|(from, _)| from.parts().1.iter().any(|l| l.ran));
         work.layer_of(&parts, &below, turn, |_| {
+            reading.fetch(op, work.sources)?;
             // The base of an independent layer need not even be here, unless a command will run on both.
             let unseen = independent && !self.makes_trees(turn.after);
             let view = if unseen { View::default() } else { rootfs.view(work.puller())? };
             let owner = op.chown.as_deref().map(|spec| users::owner(&view, spec)).transpose()?;
             let below = RootfsFiles::new(view.clone(), String::new());
             let planned = crate::copy::place(op, &mut reading, (&below, owner.as_ref()), &work.store.tmp())?;
-            let entries = pack_entries(planned, &reading)?;
+            let entries = pack_entries(work, planned, &reading)?;
             self.new_layer((entries, ran), &view, turn)
         })
     }
@@ -343,26 +343,12 @@ impl Stage<'_> {
     }
 }
 
-fn download(
-    work: &Work<'_>,
-    source: &CopySource,
-    op: &CopyOp,
-) -> Result<crate::fetch::Download, BuildErrorKind> {
-    match source {
-        CopySource::Http { url, .. } => {
-            fetch(work.store, work.request.fetcher.as_deref(), url, op.checksum.as_deref())
-        }
-        CopySource::Git { url, .. } => {
-            Err(BuildErrorKind::Unsupported { what: format!("ADD from a git repository ({url})"), yet: true })
-        }
-        CopySource::Path { .. } | CopySource::Inline { .. } => {
-            Err(BuildErrorKind::Unsupported { what: "fetching a path".to_owned(), yet: false })
-        }
-    }
-}
-
 /// Says for each entry where its bytes are.
-fn pack_entries(planned: Vec<Planned>, reading: &Reading) -> Result<Vec<PackEntry>, BuildErrorKind> {
+fn pack_entries(
+    work: &Work<'_>,
+    planned: Vec<Planned>,
+    reading: &Reading,
+) -> Result<Vec<PackEntry>, BuildErrorKind> {
     let context_root = match &reading.from {
         Some(From::Context(context)) => {
             let known = context.clone();
@@ -371,6 +357,9 @@ fn pack_entries(planned: Vec<Planned>, reading: &Reading) -> Result<Vec<PackEntr
         }
         _ => None,
     };
+    let open = |checkout: &Checkout| Ok(Arc::new(Root::open(checkout.root()?)?));
+    let checkouts: Vec<Arc<Root>> =
+        reading.checkouts.iter().map(open).collect::<Result<_, BuildErrorKind>>()?;
     let missing = |entry: &kiln_layer::index::Entry| BuildErrorKind::Copy {
         message: format!("the bytes of {} are not there any more", entry.path.display()),
         help: None,
@@ -394,12 +383,13 @@ fn pack_entries(planned: Vec<Planned>, reading: &Reading) -> Result<Vec<PackEntr
                 Content::Layer { layer, path }
             }
             Bytes::Download(n) => {
-                let path = &reading.downloads[n].path;
-                let parent = path.parent().unwrap_or(path);
+                let path = work.store.content().path_of(&reading.downloads[n].file()?.digest);
+                let parent = path.parent().unwrap_or(&path);
                 let name = path.file_name().unwrap_or_default().as_encoded_bytes();
                 let root = Arc::new(Root::open(parent)?);
                 Content::File { root, path: kiln_layer::path::LayerPath::clean(name) }
             }
+            Bytes::Checkout(n, path) => Content::File { root: checkouts[n].clone(), path },
         };
         Ok(PackEntry { entry: one.entry, content })
     });

@@ -21,6 +21,7 @@ use crate::key::{self, KeyParts};
 use crate::layers::pull::Puller;
 use crate::layers::{Layer, Rootfs, forms};
 use crate::record::{BuildRecord, Place};
+use crate::remote::Sources;
 use crate::report::Reporter;
 use crate::request::{Mode, Request};
 use crate::schedule::{Permits, Slots};
@@ -38,6 +39,7 @@ pub(crate) struct Work<'a> {
     pub(crate) reporter: &'a Reporter<'a>,
     pub(crate) bases: &'a Bases<'a>,
     pub(crate) contexts: &'a Contexts<'a>,
+    pub(crate) sources: &'a Sources<'a>,
     pub(crate) plan: &'a Plan,
     /// Which of the build's plans it is, from 0.
     pub(crate) number: usize,

@@ -27,6 +27,7 @@ use kiln_registry::{Failure, PushError};
 use crate::answers::findings::count;
 
 mod images;
+mod remote;
 #[cfg(test)]
 mod tests;
 
@@ -301,9 +302,10 @@ impl CliError {
                 (status::USAGE, None)
             }
             Self::NoHome => (status::USAGE, say("set HOME, or name a place with --root DIR")),
-            Self::Context { .. } => {
-                (status::USAGE, say("give a directory, or - for a Dockerfile on standard input"))
-            }
+            Self::Context { .. } => (
+                status::USAGE,
+                say("give a directory, a git or http(s) URL, or - for a Dockerfile on standard input"),
+            ),
             Self::NoDockerfile { instead, .. } => {
                 let instead = instead.as_ref().map(|i| format!("there is {i}"));
                 (status::USAGE, instead.or_else(|| say("name it with -f FILE")))
@@ -413,7 +415,8 @@ fn judge_build(kind: &BuildErrorKind) -> (u8, Option<String>) {
             status::FAILED,
             Some(format!("give it with --secret id={id},src=FILE or --secret id={id},env=NAME")),
         ),
-        BuildErrorKind::Fetch { .. } => (status::FAILED, None),
+        BuildErrorKind::Fetch { url, source } => remote::judge(url, source),
+        BuildErrorKind::Epoch { .. } => (status::USAGE, None),
         BuildErrorKind::Unsupported { .. } => (status::USAGE, None),
         BuildErrorKind::NotAllowed { flag, .. } => (status::USAGE, Some(format!("allow it with {flag}"))),
         BuildErrorKind::Store { .. } => {

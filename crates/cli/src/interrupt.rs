@@ -4,20 +4,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use kiln_registry::Client;
-
 /// How often it is looked whether somebody wants to stop.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Does `work`; if `cancel` is set meanwhile, whatever `client` waits for ends at once. No thread is left afterwards, for the
+/// Does `work`; if `cancel` is set meanwhile, `stop` is called, which breaks connections: whatever waits for one ends at once. No thread is left afterwards, for the
 /// process may have to enter a namespace then, which only a process of one thread can.
-pub(crate) fn watched<T>(client: &Client, cancel: &AtomicBool, work: impl FnOnce() -> T) -> T {
+pub(crate) fn watched<T>(stop: &(dyn Fn() + Sync), cancel: &AtomicBool, work: impl FnOnce() -> T) -> T {
     let (over, ended) = channel::<()>();
     std::thread::scope(|scope| {
         scope.spawn(move || {
             while ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
                 if cancel.load(Ordering::Relaxed) {
-                    client.cancel();
+                    stop();
                     return;
                 }
             }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use kiln_build::archive_context::unpack_context;
 use kiln_build::record::Recording;
+use kiln_build::remote::RemoteContext;
 use kiln_build::request::{
     Compression, Context, LayerForm, Mode, NamedContext, Network, Request, RunSettings, SecretSource,
 };
@@ -17,11 +18,13 @@ use tempfile::TempDir;
 use crate::agents::Agents;
 use crate::args::build::{BuildArgs, Progress};
 use crate::args::output::{Algorithm, ImageSpec, Output};
-use crate::args::values::{Secret, SecretFrom};
+use crate::args::values::{Secret, SecretFrom, Ssh};
 use crate::environment::Environment;
 use crate::errors::{CliError, Dockerfile};
+use crate::remote::{self, Fetched};
 use crate::stdin;
 
+mod fetched;
 #[cfg(test)]
 mod tests;
 
@@ -51,15 +54,16 @@ pub(crate) fn prepare(
     args: &BuildArgs,
     outputs: &[Output],
     environment: &Environment,
+    fetched: &Fetched,
 ) -> Result<Prepared, CliError> {
     if let Some(flag) = args.later.asked_for() {
         return Err(CliError::NotYet { what: flag.to_owned() });
     }
-    let input = Input::of(args)?;
+    let input = Input::of(args, fetched)?;
     let source = Dockerfile { name: input.name, text: input.text };
     let build_args = build_args(args, environment);
     let source_date_epoch = source_date_epoch(&build_args)?;
-    let agents = Agents::of(&args.ssh, environment)?;
+    let agents = agents(args, environment)?;
     let request = Request {
         dockerfile: source.text.clone(),
         dockerfile_name: source.name.clone(),
@@ -72,6 +76,7 @@ pub(crate) fn prepare(
         platforms: platforms(&args.platforms)?,
         platforms_given: args.platforms.iter().any(|p| !p.trim().is_empty()),
         fetcher: None,
+        repositories: None,
         secrets: secrets(&args.secrets, environment)?,
         ssh: agents.sockets.clone(),
         no_cache: args.no_cache,
@@ -99,7 +104,7 @@ fn bases(request: &Request) -> Vec<Reference> {
     let stages = file.stages.iter().map(|stage| stage.from.image.value.clone());
     let contexts = request.contexts.values().filter_map(|context| match context {
         NamedContext::Image(image) => Some(image.clone()),
-        NamedContext::Directory(_) | NamedContext::Layout(_) => None,
+        NamedContext::Directory(_) | NamedContext::Layout(_) | NamedContext::Remote(_) => None,
     });
     let mut all: Vec<Reference> = stages.chain(contexts).filter_map(|text| text.parse().ok()).collect();
     all.sort();
@@ -153,14 +158,19 @@ struct Input {
 }
 
 impl Input {
-    fn of(args: &BuildArgs) -> Result<Self, CliError> {
+    fn of(args: &BuildArgs, fetched: &Fetched) -> Result<Self, CliError> {
         if args.context == "-" {
             return Self::of_stdin(args);
         }
-        if is_remote(&args.context) {
-            return Err(CliError::NotYet { what: format!("{}: a remote build context", args.context) });
+        if let Some(context) = &fetched.context {
+            return Self::of_fetched(args, context, fetched.dockerfile.as_deref());
         }
         let directory = directory(&args.context)?;
+        if let Some(dockerfile) = &fetched.dockerfile {
+            let (name, text) = fetched::one_file(dockerfile)?;
+            let context = Context::Directory(directory);
+            return Ok(Self { name, text, path: None, context, unpacked: None });
+        }
         if args.file.as_deref() == Some("-") {
             let bytes = stdin::read_all(&mut stdin::spool()?)?;
             let name = "Dockerfile".to_owned();
@@ -222,10 +232,6 @@ impl Input {
     }
 }
 
-fn is_remote(text: &str) -> bool {
-    text.contains("://") || text.starts_with("git@") || text.starts_with("github.com/")
-}
-
 fn directory(text: &str) -> Result<PathBuf, CliError> {
     let path = Path::new(text);
     let wrong = |source| CliError::Context { path: path.to_path_buf(), source };
@@ -274,7 +280,7 @@ fn to_text(name: &str, bytes: Vec<u8>) -> Result<String, CliError> {
 
 /// `--build-arg`; a name without a value takes it from the environment or is left out. `SOURCE_DATE_EPOCH` of the
 /// environment counts, as with buildx.
-fn build_args(args: &BuildArgs, environment: &Environment) -> BTreeMap<String, String> {
+pub(crate) fn build_args(args: &BuildArgs, environment: &Environment) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     if let Some(epoch) = environment.get(EPOCH) {
         all.insert(EPOCH.to_owned(), epoch.to_owned());
@@ -295,7 +301,9 @@ fn source_date_epoch(build_args: &BTreeMap<String, String>) -> Result<Option<i64
     let Some(text) = build_args.get(EPOCH).filter(|text| !text.is_empty()) else { return Ok(None) };
     match text.parse::<i64>() {
         Ok(epoch) if epoch >= 0 => Ok(Some(epoch)),
-        _ => Err(CliError::usage(EPOCH, format!("{text:?} is not a number of seconds since 1970"))),
+        Ok(_) => Err(CliError::usage(EPOCH, format!("{text:?} is not a number of seconds since 1970"))),
+        // The name of a source, whose time the engine finds out.
+        Err(_) => Ok(None),
     }
 }
 
@@ -308,7 +316,9 @@ fn named_contexts(args: &BuildArgs) -> Result<BTreeMap<String, NamedContext>, Cl
             NamedContext::Image(image.to_owned())
         } else if let Some(layout) = value.strip_prefix("oci-layout://") {
             NamedContext::Layout(layout.to_owned())
-        } else if is_remote(value) || value.starts_with("target:") {
+        } else if let Some(remote) = not_a_directory(value)? {
+            NamedContext::Remote(remote)
+        } else if value.starts_with("target:") {
             return Err(CliError::NotYet { what: format!("--build-context {}={value}", pair.key) });
         } else {
             NamedContext::Directory(directory(value)?)
@@ -316,6 +326,11 @@ fn named_contexts(args: &BuildArgs) -> Result<BTreeMap<String, NamedContext>, Cl
         all.insert(pair.key.clone(), context);
     }
     Ok(all)
+}
+
+/// The repository or URL that `value` is, unless there is a directory of that name.
+fn not_a_directory(value: &str) -> Result<Option<RemoteContext>, CliError> {
+    if Path::new(value).is_dir() { Ok(None) } else { remote::remote("--build-context", value, false) }
 }
 
 fn platforms(texts: &[String]) -> Result<Vec<Platform>, CliError> {
@@ -335,6 +350,7 @@ fn platforms(texts: &[String]) -> Result<Vec<Platform>, CliError> {
 /// The largest secret, as in BuildKit.
 const LARGEST_SECRET: u64 = 500 << 10;
 
+/// `--secret`
 pub(crate) fn secrets(
     list: &[Secret],
     environment: &Environment,
@@ -371,6 +387,13 @@ fn secret_file(id: &str, path: &str) -> Result<SecretSource, CliError> {
         return Err(wrong(format!("{path} is larger than 500 KiB")));
     }
     Ok(SecretSource::File(std::path::absolute(path)?))
+}
+
+/// `--ssh`; and the agent of the environment for a context that is reached over ssh, as with buildx.
+pub(crate) fn agents(args: &BuildArgs, environment: &Environment) -> Result<Agents, CliError> {
+    let implied = args.ssh.is_empty() && remote::is_ssh(args) && environment.get("SSH_AUTH_SOCK").is_some();
+    let implied = implied.then(|| vec![Ssh { id: "default".to_owned(), paths: Vec::new() }]);
+    Agents::of(implied.as_ref().unwrap_or(&args.ssh), environment)
 }
 
 fn run_settings(args: &BuildArgs) -> Result<RunSettings, CliError> {

@@ -106,6 +106,14 @@ pub enum Failure {
         #[source]
         cause: std::io::Error,
     },
+    /// The connection broke after the first bytes of a download.
+    #[error("the connection to {url} broke: {detail}")]
+    Broken {
+        /// What was asked.
+        url: String,
+        /// The cause.
+        detail: String,
+    },
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,
@@ -174,6 +182,7 @@ impl Failure {
             Self::Mismatch { what, expected, got } => SourceErrorKind::Mismatch { what, expected, got },
             Self::Malformed { what, detail } => SourceErrorKind::Malformed { what, detail },
             Self::Local { cause, .. } => SourceErrorKind::Io(cause),
+            Self::Broken { url, detail } => SourceErrorKind::Unreachable { host: url, detail },
             Self::Cancelled => SourceErrorKind::Cancelled,
         }
     }

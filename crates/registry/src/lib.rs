@@ -73,7 +73,7 @@ mod url;
 
 pub use client::Client;
 pub use credentials::default_credential_files;
-pub use download::{Downloaded, Downloader};
+pub use download::{Download, Downloaded, Downloader, Wanted};
 pub use error::{Failure, PushError, PushStep, RegistryError};
 pub use options::{Options, Proxies, Retry};
 pub use pull::RawManifest;

@@ -50,6 +50,8 @@ pub struct Usage {
     pub trees: u64,
     /// Cache mounts.
     pub caches: u64,
+    /// Remote sources: files by URL, commits, remote contexts.
+    pub sources: u64,
     /// Output of steps.
     pub logs: u64,
     /// Indexes, step records, stat caches, and the folders themselves.
@@ -63,19 +65,31 @@ pub struct Usage {
 impl Usage {
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.images + self.blobs + self.trees + self.caches + self.logs + self.records + self.unfinished
+        self.images
+            + self.blobs
+            + self.trees
+            + self.caches
+            + self.sources
+            + self.logs
+            + self.records
+            + self.unfinished
     }
 
     fn of(survey: &Survey, named: &HashSet<Digest>) -> Self {
         let mut usage =
             Self { records: survey.frame, objects: survey.objects.len() as u64, ..Self::default() };
+        let fetched = stock::fetched_blobs(&survey.objects);
         for object in &survey.objects {
-            let is_named = || format!("sha256:{}", object.name).parse().is_ok_and(|d| named.contains(&d));
+            let is_one_of = |digests: &HashSet<Digest>| {
+                format!("sha256:{}", object.name).parse().is_ok_and(|digest| digests.contains(&digest))
+            };
             *match object.folder.as_str() {
-                BLOBS if is_named() => &mut usage.images,
+                BLOBS if is_one_of(named) => &mut usage.images,
+                BLOBS if is_one_of(&fetched) => &mut usage.sources,
                 BLOBS => &mut usage.blobs,
                 "tree" => &mut usage.trees,
                 "cache" => &mut usage.caches,
+                "source" => &mut usage.sources,
                 "log" => &mut usage.logs,
                 "tmp" | "failed" | "" => &mut usage.unfinished,
                 _ => &mut usage.records,

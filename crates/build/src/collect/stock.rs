@@ -19,6 +19,9 @@ const LOGS: &str = "log";
 /// The folder of records of past builds, which keep their logs and nothing else.
 const BUILDS: &str = "build";
 
+/// The folder of what came from elsewhere.
+const SOURCES: &str = "source";
+
 /// Folders of records that keep nothing alive: each goes with the layer that it is about.
 const WEAK: [&str; 1] = ["chain"];
 
@@ -40,6 +43,8 @@ pub enum CacheKind {
     Context,
     /// The directory of a cache mount.
     CacheMount,
+    /// What came from elsewhere: a file by URL, the files of a commit or of a remote context.
+    Source,
     /// Logs and other records.
     Record,
 }
@@ -50,7 +55,7 @@ pub(super) struct Unit {
     pub(super) kind: CacheKind,
     /// What it is called in the store: a key, a digest.
     pub(super) name: String,
-    /// For people: a cache mount's id, a step's first line.
+    /// For people: a cache mount's id, a source's address.
     pub(super) label: String,
     pub(super) used: SystemTime,
     /// Objects that are this unit's alone.
@@ -92,6 +97,7 @@ impl Stock {
             objects: Vec::new(),
         };
         let mut units: HashMap<(&str, &str), Unit> = HashMap::new();
+        let recorded: HashSet<&str> = source_records(&objects).map(Object::stem).collect();
         for (i, object) in objects.iter().enumerate() {
             let folder = object.folder.as_str();
             if stock.is_unfinished[i] {
@@ -99,6 +105,9 @@ impl Stock {
             } else if folder == BUILDS && is_readable(object) {
                 stock.remembered.extend(links.of_record(object));
             } else if folder == BUILDS {
+                stock.is_unfinished[i] = true;
+            } else if folder == SOURCES && !recorded.contains(object.stem()) {
+                // A folder is whole when its record says so.
                 stock.is_unfinished[i] = true;
             } else if WEAK.contains(&folder) {
                 let mut about = links.of_record(object);
@@ -109,6 +118,9 @@ impl Stock {
                 let unit = units.entry((folder, object.stem())).or_insert_with(|| unit(object));
                 unit.own.push(i);
                 unit.used = unit.used.max(object.used);
+                if unit.kind == CacheKind::Source && unit.label.is_empty() {
+                    unit.label = address(object);
+                }
                 // The parts of a step's key name what it read, which it does not need any more.
                 if !object.name.ends_with(".parts.json") {
                     unit.refs.extend(links.of_record(object));
@@ -130,9 +142,27 @@ impl Stock {
     }
 }
 
+/// Blobs that are files by URL.
+pub(super) fn fetched_blobs(objects: &[Object]) -> HashSet<Digest> {
+    source_records(objects).flat_map(|record| digests_in(&text_of(record))).collect()
+}
+
+fn source_records(objects: &[Object]) -> impl Iterator<Item = &Object> {
+    objects.iter().filter(|object| object.folder == SOURCES && object.name.ends_with(".json"))
+}
+
 /// Whether the record of a build can still be understood.
 fn is_readable(object: &Object) -> bool {
     serde_json::from_str::<BuildRecord>(&text_of(object)).is_ok_and(|record| record.format == FORMAT)
+}
+
+/// The address in the record of a remote source.
+fn address(object: &Object) -> String {
+    #[derive(serde::Deserialize)]
+    struct Address {
+        url: String,
+    }
+    serde_json::from_str::<Address>(&text_of(object)).map(|record| record.url).unwrap_or_default()
 }
 
 fn is_named(object: &Object, named: &HashSet<Digest>) -> bool {
@@ -145,6 +175,7 @@ fn unit(object: &Object) -> Unit {
         "base" => CacheKind::Base,
         "context" => CacheKind::Context,
         "cache" => CacheKind::CacheMount,
+        SOURCES => CacheKind::Source,
         _ => CacheKind::Record,
     };
     let label = match kind {

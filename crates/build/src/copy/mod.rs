@@ -6,6 +6,7 @@
 pub(crate) mod archive;
 pub(crate) mod gather;
 pub(crate) mod place;
+pub(crate) mod remote;
 pub(crate) mod select;
 
 use std::path::Path;
@@ -20,12 +21,13 @@ use kiln_plan::model::{CopyOp, CopySource};
 use crate::copy::archive::Archive;
 use crate::copy::gather::{Filter, Gathered, Linked, add_to_key, gather};
 use crate::copy::place::{Attributes, Bytes, Placement, Planned};
+use crate::copy::remote::{Checkout, Download};
 use crate::error::BuildErrorKind;
-use crate::fetch::Download;
 use crate::files::context::ContextFiles;
 use crate::files::rootfs::RootfsFiles;
 use crate::files::{Files, Node, NodeKind};
 use crate::key::KeyParts;
+use crate::remote::Sources;
 use crate::users::Ids;
 
 /// The file system that paths are taken from.
@@ -57,6 +59,8 @@ pub(crate) struct Reading {
     pub(crate) archives: Vec<Archive>,
     /// Files fetched from URLs, by the number in [`Bytes::Download`].
     pub(crate) downloads: Vec<Download>,
+    /// Commits of repositories, by the number in [`Bytes::Checkout`].
+    pub(crate) checkouts: Vec<Checkout>,
 }
 
 /// One source, read.
@@ -69,16 +73,23 @@ pub(crate) enum Taken {
     Archive(usize),
     /// A file from a URL: its number.
     Download(usize),
+    /// The files of a commit: its number.
+    Checkout(usize),
 }
 
 /// Reads and hashes what `op` names. `from` is opened only if paths are among the sources.
 pub(crate) fn read(
     op: &CopyOp,
     open: impl Fn() -> Result<From, BuildErrorKind>,
-    fetch: impl Fn(&CopySource, &CopyOp) -> Result<Download, BuildErrorKind>,
+    sources: &Sources<'_>,
 ) -> Result<Reading, BuildErrorKind> {
-    let mut reading =
-        Reading { from: None, sources: Vec::new(), archives: Vec::new(), downloads: Vec::new() };
+    let mut reading = Reading {
+        from: None,
+        sources: Vec::new(),
+        archives: Vec::new(),
+        downloads: Vec::new(),
+        checkouts: Vec::new(),
+    };
     for source in &op.sources {
         match source {
             CopySource::Inline { name, content } => {
@@ -91,10 +102,10 @@ pub(crate) fn read(
                 };
                 read_path(op, pattern, &from, &mut reading)?;
             }
-            CopySource::Http { .. } | CopySource::Git { .. } => {
-                let download = fetch(source, op)?;
+            CopySource::Http { url, .. } => {
+                let download = Download::of(url, op, sources)?;
                 if op.unpack == Some(true)
-                    && let Some(archive) = Archive::of_file(&download.path, download.digest)?
+                    && let Some(archive) = download.archive(sources)?
                 {
                     reading.sources.push(Taken::Archive(reading.archives.len()));
                     reading.archives.push(archive);
@@ -102,6 +113,10 @@ pub(crate) fn read(
                 }
                 reading.sources.push(Taken::Download(reading.downloads.len()));
                 reading.downloads.push(download);
+            }
+            CopySource::Git { url, .. } => {
+                reading.sources.push(Taken::Checkout(reading.checkouts.len()));
+                reading.checkouts.push(Checkout::of(url, op, sources)?);
             }
         }
     }
@@ -137,6 +152,12 @@ fn read_path(op: &CopyOp, pattern: &str, from: &From, reading: &mut Reading) -> 
 }
 
 impl Reading {
+    /// Fetches what the key could do without: commits, and files whose digest was given.
+    pub(crate) fn fetch(&mut self, op: &CopyOp, sources: &Sources<'_>) -> Result<(), BuildErrorKind> {
+        self.downloads.iter_mut().try_for_each(|download| download.fetch(sources))?;
+        self.checkouts.iter_mut().try_for_each(|checkout| checkout.fetch(op, sources))
+    }
+
     /// Adds what was read to the key.
     pub(crate) fn add_to_key(&self, parts: &mut KeyParts) {
         let owners = self.from.as_ref().is_some_and(From::keeps_owners);
@@ -150,10 +171,8 @@ impl Reading {
                 Taken::Archive(i) => {
                     parts.add("archive", i.to_string(), self.archives[*i].digest.to_string())
                 }
-                Taken::Download(i) => {
-                    let download = &self.downloads[*i];
-                    parts.add("download", &download.name, format!("{} {}", download.digest, download.mtime));
-                }
+                Taken::Download(i) => self.downloads[*i].add_to_key(parts),
+                Taken::Checkout(i) => self.checkouts[*i].add_to_key(parts),
             }
         }
     }
@@ -238,7 +257,7 @@ pub(crate) fn place(
 fn only_directories(reading: &Reading) -> bool {
     reading.sources.iter().all(|source| match source {
         Taken::Files { found, .. } => found.iter().all(Gathered::is_dir),
-        Taken::Archive(_) => true,
+        Taken::Archive(_) | Taken::Checkout(_) => true,
         _ => false,
     })
 }
@@ -268,10 +287,18 @@ fn place_source(
         }
         Taken::Download(n) => {
             let download = &reading.downloads[n];
-            let path = if to.into { to.dest.join(&download.name) } else { to.dest.clone() };
-            let kind = Kind::File { size: download.size, digest: download.digest };
-            let mtime = Mtime { secs: download.mtime, nanos: 0 };
+            let path = if to.into { to.dest.join(download.name()) } else { to.dest.clone() };
+            let file = download.file()?;
+            let kind = Kind::File { size: file.size, digest: file.digest };
+            let mtime = Mtime { secs: file.last_modified.unwrap_or_default(), nanos: 0 };
             put_file(placement, kind, 0o600, (&path, mtime, Bytes::Download(n)))
+        }
+        Taken::Checkout(n) => {
+            let found = reading.checkouts[n].take()?;
+            placement.take_from(Some(n));
+            let put = found.into_iter().try_for_each(|one| placement.put(one, to.dest, to.into));
+            placement.take_from(None);
+            put
         }
         Taken::Archive(n) => {
             reading.archives[n].open(to.tmp)?;

@@ -27,6 +27,8 @@ pub(crate) enum Bytes {
     Archive(usize, LayerPath),
     /// A download: which one.
     Download(usize),
+    /// A file of a commit: which commit, and the path in it.
+    Checkout(usize, LayerPath),
 }
 
 /// An entry of the new layer.
@@ -58,12 +60,19 @@ pub(crate) struct Placement<'a> {
     places: BTreeMap<LayerPath, usize>,
     /// In no order; their own paths are set in the end, so that none is kept twice.
     planned: Vec<Planned>,
+    /// The commit whose files are being put.
+    checkout: Option<usize>,
 }
 
 impl<'a> Placement<'a> {
     /// `below` is the root filesystem that the layer will lie on; `None` if it must not be looked at (`--link`).
     pub(crate) fn new(below: Option<&'a dyn Files>, attributes: Attributes) -> Self {
-        Self { below, attributes, places: BTreeMap::new(), planned: Vec::new() }
+        Self { below, attributes, places: BTreeMap::new(), planned: Vec::new(), checkout: None }
+    }
+
+    /// What is put from now on is of this commit; with `None`, of the file system that is read.
+    pub(crate) fn take_from(&mut self, checkout: Option<usize>) {
+        self.checkout = checkout;
     }
 
     /// What stands at `path`, in the new layer or below it; links not followed.
@@ -198,7 +207,13 @@ impl<'a> Placement<'a> {
             }
             let path = dest.join(item.below.as_bytes());
             let bytes = match item.node.kind {
-                NodeKind::File { .. } => Bytes::Source(std::mem::take(&mut item.real)),
+                NodeKind::File { .. } => {
+                    let path = std::mem::take(&mut item.real);
+                    match self.checkout {
+                        Some(n) => Bytes::Checkout(n, path),
+                        None => Bytes::Source(path),
+                    }
+                }
                 _ => Bytes::None,
             };
             let nested = !item.below.is_root() || has_parents;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use kiln_layer::pack::write_tree;
 use kiln_layer::view::View;
@@ -15,6 +16,8 @@ use crate::copy::place::Attributes;
 use crate::engine::Engine;
 use crate::enter::{EnterError, Visit, secret};
 use crate::error::BuildErrorKind;
+use crate::remote::Sources;
+use crate::report::Reporter;
 use crate::request::{Context, NamedContext, Request};
 use crate::run;
 
@@ -130,14 +133,27 @@ impl Again<'_> {
         tree: &Path,
     ) -> Result<(PathBuf, Option<String>), EnterError> {
         let asked = self.visit.asked;
-        let context = asked.context.as_ref().map_or(Context::Empty, |path| Context::Directory(path.into()));
+        let place = match from {
+            Origin::Named(name) => asked.contexts.get(name),
+            _ => asked.fetched.as_ref().or(asked.context.as_ref()),
+        };
+        // What was fetched for a step goes when it is not used for long; an address is no place at all.
+        if let Some(place) = place.filter(|place| !Path::new(place).is_dir()) {
+            let message = format!("the files of the build context {place} are not here any more");
+            return Err(BuildErrorKind::Copy { message, help: None }.into());
+        }
+        let context = asked.fetched.as_ref().or(asked.context.as_ref());
+        let context = context.map_or(Context::Empty, |path| Context::Directory(path.into()));
         let named = |(name, path): (&String, &String)| (name.clone(), NamedContext::Directory(path.into()));
         let request = Request {
             contexts: asked.contexts.iter().map(named).collect::<BTreeMap<_, _>>(),
             dockerfile_path: asked.dockerfile_path.as_ref().map(PathBuf::from),
             ..Request::new("", context)
         };
-        let contexts = Contexts::new(self.engine.store(), &request);
+        let (nobody, cancel) = (|_| {}, AtomicBool::new(false));
+        let reporter = Reporter::new(&nobody, &cancel);
+        let sources = Sources::new(self.engine.store(), request.access(), &reporter, &cancel);
+        let contexts = Contexts::new(self.engine.store(), &request, &sources);
         let files = match from {
             Origin::Named(name) => contexts.named(name)?,
             _ => contexts.main()?,

@@ -94,10 +94,13 @@ pub struct Asked {
     /// Its path inside the context, if it is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dockerfile_path: Option<String>,
-    /// The context's directory.
+    /// The context's directory; its address, if it was fetched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
-    /// Directories of `--build-context`, by name.
+    /// The directory with the files of a context that was fetched. It is the store's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetched: Option<String>,
+    /// Directories of `--build-context`, and addresses, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub contexts: BTreeMap<String, String>,
     /// `--target`

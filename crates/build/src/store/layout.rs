@@ -47,6 +47,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// base/     DIGEST.json: pulled layer blobs; NAME.json: what a reference last resolved to
 /// context/  stat caches of contexts
 /// cache/    cache mounts
+/// source/   ID.json: what a URL last gave, or of what a folder is; ID: the files of a commit or of a remote context
 /// log/      the output of steps: TIME-KEY.log
 /// build/    N.json: the record of build number N
 /// failed/   KEY: what the latest failed commands had written, to be looked at
@@ -65,8 +66,9 @@ pub struct Store {
     imports: Arc<Imports>,
 }
 
-const FOLDERS: [&str; 11] =
-    ["layer", "tree", "step", "chain", "base", "context", "cache", "locks", "log", "build", "failed"];
+const FOLDERS: [&str; 12] = [
+    "layer", "tree", "step", "chain", "base", "context", "cache", "source", "locks", "log", "build", "failed",
+];
 
 /// Whether something of this name may be in a folder that another process is just making a store of.
 fn is_ours(name: &OsStr) -> bool {
@@ -207,6 +209,16 @@ impl Store {
     /// The folder of cache mount `id`.
     pub(crate) fn cache_path(&self, id: &Digest) -> PathBuf {
         self.root.join("cache").join(id.hex())
+    }
+
+    /// The record of a remote source.
+    pub(crate) fn source_record(&self, id: &Digest) -> PathBuf {
+        self.root.join("source").join(format!("{}.json", id.hex()))
+    }
+
+    /// The files of a remote source.
+    pub(crate) fn source_tree(&self, id: &Digest) -> PathBuf {
+        self.root.join("source").join(id.hex())
     }
 
     /// The log called `name`.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kiln_build::error::{BuildErrorKind, IgnoredBy};
-use kiln_build::request::{FetchError, Fetched, Fetcher, NamedContext};
+use kiln_build::remote::{Ask, Fetched, Fetcher, RemoteError, Validators};
+use kiln_build::request::NamedContext;
 
 use kiln_layer::pack::PackError;
 
@@ -330,13 +331,12 @@ fn archives() {
 struct Web;
 
 impl Fetcher for Web {
-    fn fetch(&self, url: &str, out: &mut dyn std::io::Write) -> Result<Fetched, FetchError> {
-        let failed = |e: std::io::Error| FetchError { reason: e.to_string() };
-        match url {
-            "http://web/dir/f.txt" => out.write_all(b"web").map_err(failed)?,
-            _ => return Err(FetchError { reason: "404".to_owned() }),
+    fn fetch(&self, ask: &Ask<'_>, out: &mut dyn std::io::Write) -> Result<Fetched, RemoteError> {
+        match ask.url {
+            "http://web/dir/f.txt" => out.write_all(b"web")?,
+            _ => return Err(RemoteError::NotFound { detail: "404".to_owned() }),
         }
-        Ok(Fetched { last_modified: Some(1_000_000_000) })
+        Ok(Fetched::Body { last_modified: Some(1_000_000_000), validators: Validators::default() })
     }
 }
 
@@ -364,10 +364,10 @@ fn downloads() {
 struct Meddler(std::path::PathBuf, Vec<u8>);
 
 impl Fetcher for Meddler {
-    fn fetch(&self, _: &str, out: &mut dyn std::io::Write) -> Result<Fetched, FetchError> {
+    fn fetch(&self, _: &Ask<'_>, out: &mut dyn std::io::Write) -> Result<Fetched, RemoteError> {
         crate::ground::write(&self.0, &self.1);
-        out.write_all(b"web").map_err(|e| FetchError { reason: e.to_string() })?;
-        Ok(Fetched::default())
+        out.write_all(b"web")?;
+        Ok(Fetched::Body { last_modified: None, validators: Validators::default() })
     }
 }
 

@@ -19,6 +19,7 @@ mod model;
 mod pages;
 mod past;
 mod places;
+mod remote;
 mod running;
 mod shelf;
 mod storing;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         pages::CASES,
         past::CASES,
         keys::CASES,
+        remote::CASES,
         storing::CASES,
         together::CASES,
     ]

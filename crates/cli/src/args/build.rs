@@ -14,11 +14,11 @@ use crate::args::values::{self, BuildArg, Pair, Secret, Ssh};
 /// `kiln build`
 #[derive(Args, Clone, Debug)]
 pub(crate) struct BuildArgs {
-    /// The build context: a directory, or - for a Dockerfile or a tar archive on standard input
+    /// The build context: a directory, a git or http(s) URL, or - for a Dockerfile or a tar archive on standard input
     #[arg(value_name = "CONTEXT")]
     pub(crate) context: String,
 
-    /// The Dockerfile (default: CONTEXT/Dockerfile); - for standard input
+    /// The Dockerfile (default: CONTEXT/Dockerfile); a URL, or - for standard input
     #[arg(short = 'f', long, value_name = "FILE")]
     pub(crate) file: Option<String>,
 
@@ -34,7 +34,7 @@ pub(crate) struct BuildArgs {
     #[arg(long = "build-arg", value_name = "KEY[=VALUE]", value_parser = values::build_arg)]
     pub(crate) build_args: Vec<BuildArg>,
 
-    /// A further context: a directory, docker-image://REF, or oci-layout://DIR with :TAG or @DIGEST
+    /// A further context: a directory, a git or http(s) URL, docker-image://REF, or oci-layout://DIR with :TAG or @DIGEST
     #[arg(long = "build-context", value_name = "NAME=VALUE", value_parser = values::pair)]
     pub(crate) build_contexts: Vec<Pair>,
 

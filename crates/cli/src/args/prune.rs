@@ -7,7 +7,7 @@ use kiln_build::collect::{CacheKind, Filter, Subject};
 use crate::args::values::{ValueError, age};
 
 /// Docker's names for parts of the cache, and kiln's own.
-const KINDS: [(&str, &[CacheKind]); 11] = [
+const KINDS: [(&str, &[CacheKind]); 12] = [
     ("regular", &[CacheKind::Step, CacheKind::Base]),
     ("step", &[CacheKind::Step]),
     ("base", &[CacheKind::Base]),
@@ -15,11 +15,12 @@ const KINDS: [(&str, &[CacheKind]); 11] = [
     ("cache-mount", &[CacheKind::CacheMount]),
     ("source.local", &[CacheKind::Context]),
     ("context", &[CacheKind::Context]),
+    ("source.git.checkout", &[CacheKind::Source]),
+    ("source", &[CacheKind::Source]),
     ("internal", &[CacheKind::Record]),
     ("record", &[CacheKind::Record]),
-    // Kinds that docker has and kiln never keeps.
+    // A kind that docker has and kiln never keeps.
     ("frontend", &[]),
-    ("source.git.checkout", &[]),
 ];
 
 /// Reads one filter: `KEY=VALUE`, `KEY==VALUE` or `KEY!=VALUE`.

@@ -1,7 +1,6 @@
 //! `kiln build`: from arguments to outputs.
 
 use std::io::{IsTerminal, Read, Seek, SeekFrom};
-use std::sync::Arc;
 
 use kiln_build::engine::Engine;
 use kiln_build::error::{BuildError, BuildErrorKind};
@@ -22,10 +21,10 @@ use crate::carry;
 use crate::commands::{Failed, Setting, answer, check, context, past};
 use crate::errors::{CliError, status};
 use crate::excerpt;
-use crate::fetch::Http;
 use crate::interrupt::watched;
 use crate::output::image::Maker;
 use crate::output::{load, metadata, push, rootfs, target};
+use crate::remote::{Elsewhere, Fetched, Network};
 use crate::render::json::Ending;
 use crate::render::{Screen, write_stderr};
 use crate::request::{self, Prepared, layer_form};
@@ -33,7 +32,10 @@ use crate::rootless::{self, Footing};
 
 pub(super) fn run(args: &BuildArgs, setting: &Setting<'_>) -> Result<(), Failed> {
     let outputs = outputs(args)?;
-    let mut prepared = request::prepare(args, &outputs, setting.environment)?;
+    let options = setting.network(&args.insecure_registry);
+    let network = Network::new(options, setting.environment, &setting.store);
+    let (fetched, early) = fetch(args, setting, &network)?;
+    let mut prepared = request::prepare(args, &outputs, setting.environment, &fetched)?;
     if let Some(extent) = args.print_context {
         let listing = list_context(&prepared.request).map_err(|error| CliError::Build {
             error: Box::new(error),
@@ -55,21 +57,29 @@ pub(super) fn run(args: &BuildArgs, setting: &Setting<'_>) -> Result<(), Failed>
         if footing.rung == Rung::None {
             drop(prepared);
             footing = rootless::climb(&setting.store)?;
-            prepared = request::prepare(args, &outputs, setting.environment)?;
+            prepared = request::prepare(args, &outputs, setting.environment, &fetched)?;
         } else {
             footing = rootless::climb(&setting.store)?;
         }
     }
-    prepared.request.fetcher = Some(Arc::new(Http::new(setting.network(&args.insecure_registry))));
+    prepared.request.fetcher = Some(network.http.clone());
+    prepared.request.repositories = Some(network.git.clone());
     let client = setting.client(&insecure(args, &outputs)?);
     prepared.request.cache_from = carry::sources(args, &client)?;
     prepared.request.inline = carry::inline(args, &prepared.request.build_args);
-    install_signal_flag(&StopSignal::ALL)?;
-    let silent = args.quiet || args.dry_run.is_some() && args.progress != Progress::Rawjson;
-    let progress = if silent { Progress::Quiet } else { args.progress };
-    let mut screen = Screen::new(progress, setting.environment.look()).tracing(args.trace.is_some());
-    let job =
-        Job { args, outputs: &outputs, prepared: &prepared, setting, client: &client, rung: footing.rung };
+    let mut screen = match early {
+        Some(screen) => screen,
+        None => begin(args, setting)?,
+    };
+    let job = Job {
+        args,
+        outputs: &outputs,
+        prepared: &prepared,
+        setting,
+        network: &network,
+        client: &client,
+        rung: footing.rung,
+    };
     let done = job.run(&screen);
     screen.finish();
     // Of a failed build the failure is what counts; a trace that could not be written then is missing, and seen to be.
@@ -105,6 +115,40 @@ fn write_trace(args: &BuildArgs, screen: &Screen) -> Result<(), CliError> {
     match (&args.trace, screen.trace()) {
         (Some(path), Some(trace)) => target::write_whole(path, trace.json().as_bytes()),
         _ => Ok(()),
+    }
+}
+
+/// From here on signals end the build in an orderly way, and there is something to be seen.
+fn begin(args: &BuildArgs, setting: &Setting<'_>) -> Result<Screen, CliError> {
+    install_signal_flag(&StopSignal::ALL)?;
+    let silent = args.quiet || args.dry_run.is_some() && args.progress != Progress::Rawjson;
+    let progress = if silent { Progress::Quiet } else { args.progress };
+    Ok(Screen::new(progress, setting.environment.look()).tracing(args.trace.is_some()))
+}
+
+/// Fetches a context or a Dockerfile that lies elsewhere, without which nothing is known about the build. Then the screen is there already.
+fn fetch(
+    args: &BuildArgs,
+    setting: &Setting<'_>,
+    network: &Network,
+) -> Result<(Fetched, Option<Screen>), Failed> {
+    let elsewhere = Elsewhere::of(args, &request::build_args(args, setting.environment))?;
+    if elsewhere.is_empty() {
+        return Ok((Fetched::default(), None));
+    }
+    // Whether a step has to run nobody knows yet. Should one have to, an ordinary user begins anew in a namespace; that costs less than
+    // asking a server twice.
+    rootless::climb(&setting.store)?;
+    let mut screen = begin(args, setting)?;
+    let engine = setting.engine(setting.client(&[]), Rung::None)?;
+    let secrets = request::secrets(&args.secrets, setting.environment)?;
+    let agents = request::agents(args, setting.environment)?;
+    match elsewhere.fetch(network, (&secrets, &agents.sockets), (&engine, &screen), termination_requested()) {
+        Ok(fetched) => Ok((fetched, Some(screen))),
+        Err(error) => {
+            screen.finish();
+            Err(Failed::Told(fail(&error, setting, &screen)))
+        }
     }
 }
 
@@ -154,6 +198,7 @@ struct Job<'a> {
     prepared: &'a Prepared,
     setting: &'a Setting<'a>,
     client: &'a Client,
+    network: &'a Network,
     rung: Rung,
 }
 
@@ -162,6 +207,10 @@ impl Job<'_> {
         let client = self.client;
         let engine = self.setting.engine(client.clone(), self.rung)?;
         let cancel = termination_requested();
+        let stop = || {
+            client.cancel();
+            self.network.http.cancel();
+        };
         let build = || {
             let built = engine.build(&self.prepared.request, screen, cancel);
             let built = built.map_err(|e| self.with_source(e))?;
@@ -176,7 +225,7 @@ impl Job<'_> {
             self.keep_caches(&maker)?;
             Ok(done)
         };
-        let done = watched(client, cancel, || match build() {
+        let done = watched(&stop, cancel, || match build() {
             Err(error) if self.mended(&engine, &error, screen) => build(),
             other => other,
         });

@@ -73,7 +73,8 @@ impl Work<'_> {
         let engine = self.setting.engine(client.clone(), rung)?;
         let look = self.setting.environment.look();
         let mut screen = Screen::new(self.how.progress, look);
-        let done = watched(&client, termination_requested(), || work(&engine, place.as_ref(), &screen));
+        let stop = || client.cancel();
+        let done = watched(&stop, termination_requested(), || work(&engine, place.as_ref(), &screen));
         screen.finish();
         done.map_err(|error| Failed::Told(excerpt::tell(&CliError::from(error), look, false)))
     }

@@ -126,7 +126,8 @@ fn look(args: &BuildArgs, prepared: &Prepared, setting: &Setting<'_>) -> Result<
         Some(engine) => {
             install_signal_flag(&StopSignal::ALL)?;
             let cancel = termination_requested();
-            watched(&client, cancel, || check(request, asked, Some((engine, &|_: Event| {}, cancel))))
+            let stop = || client.cancel();
+            watched(&stop, cancel, || check(request, asked, Some((engine, &|_: Event| {}, cancel))))
         }
         None => alone(),
     };

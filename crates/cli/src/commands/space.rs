@@ -32,6 +32,7 @@ pub(super) fn usage(list: ListArgs, setting: &Setting<'_>) -> Result<(), CliErro
         row("other layers, compressed or not", usage.blobs),
         row("unpacked layers", usage.trees),
         row("cache mounts", usage.caches),
+        row("remote sources", usage.sources),
         row("logs", usage.logs),
         row("records of steps, folders", usage.records),
         row("unfinished", usage.unfinished),
@@ -83,6 +84,7 @@ fn row(removed: &Removed) -> Vec<String> {
         CacheKind::Base => "base",
         CacheKind::Context => "context",
         CacheKind::CacheMount => "cache mount",
+        CacheKind::Source => "source",
         CacheKind::Record => "record",
     };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
