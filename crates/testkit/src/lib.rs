@@ -11,6 +11,7 @@
 //! - [`image`]: reading images with nothing but JSON and tar, and no code of kiln's;
 //! - [`peers`]: skopeo, umoci, ocidir, docker and podman as judges;
 //! - [`server`]: a registry that lies on request;
+//! - [`web`], [`repository`]: a web server with pages of every bad kind, and git repositories behind it;
 //! - [`tidy`]: rules about the source itself.
 //!
 //! The suite is in `tests/blackbox` (feature `system`, since it needs the prepared machine), the rules about the
@@ -34,6 +35,8 @@ pub mod kiln;
 pub mod machine;
 pub mod outcome;
 pub mod peers;
+pub mod repository;
 pub mod scratch;
 pub mod server;
 pub mod tidy;
+pub mod web;

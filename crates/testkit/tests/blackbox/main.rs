@@ -15,6 +15,7 @@ mod past;
 mod readme;
 mod real;
 mod registries;
+mod remote;
 mod secrets;
 mod shell;
 mod store;
