@@ -7,7 +7,7 @@ use kiln_oci::crash::around;
 use kiln_oci::digest::Digest;
 use kiln_plan::model::CacheSharing;
 
-use crate::error::BuildErrorKind;
+use crate::error::{BuildError, BuildErrorKind};
 use crate::store::{Lock, Store, note_use};
 
 /// A cache directory in use.
@@ -16,7 +16,7 @@ pub(crate) struct CacheDir {
     pub(crate) path: PathBuf,
     /// Keeps exports and imports away.
     _use: Arc<Lock>,
-    _turn: Option<Arc<Lock>>,
+    _turn: Arc<Lock>,
 }
 
 impl CacheDir {
@@ -31,8 +31,8 @@ pub(crate) fn use_lock(digest: &Digest) -> String {
     format!("cache-use-{}", digest.hex())
 }
 
-/// Finds or makes the directory of cache `id`. `locked` waits until nobody else uses it, `private` takes another one if somebody
-/// does, `shared` does not mind.
+/// Finds or makes the directory of cache `id`, as BuildKit would. `locked` waits until nobody else uses it. `private` takes another one
+/// if somebody does. `shared` minds only those that want it for themselves, and then takes another one, too.
 pub(crate) fn open(
     store: &Store,
     id: &str,
@@ -43,21 +43,13 @@ pub(crate) fn open(
     let in_use = Arc::new(store.share_while(&use_lock(&digest), &go_on)?);
     let lock_name = |n: usize| format!("cache-{}-{n}", digest.hex());
     let (n, turn) = match sharing {
-        CacheSharing::Shared => (0, None),
-        CacheSharing::Locked => (0, Some(store.lock_while(&lock_name(0), go_on)?)),
-        CacheSharing::Private => {
-            let mut n = 0;
-            loop {
-                if let Some(turn) = store.try_lock(&lock_name(n)).map_err(|e| e.kind)? {
-                    break (n, Some(turn));
-                }
-                n += 1;
-            }
-        }
+        CacheSharing::Shared => first_free(|n| store.try_share(&lock_name(n)))?,
+        CacheSharing::Locked => (0, store.lock_while(&lock_name(0), go_on)?),
+        CacheSharing::Private => first_free(|n| store.try_lock(&lock_name(n)))?,
     };
     let base = store.cache_path(&digest);
     let path = if n == 0 { base } else { base.with_extension(n.to_string()) };
-    let cache = CacheDir { path: path.join("data"), _use: in_use, _turn: turn.map(Arc::new) };
+    let cache = CacheDir { path: path.join("data"), _use: in_use, _turn: Arc::new(turn) };
     if cache.is_fresh() {
         fs_err::create_dir_all(&path)?;
         fs_err::write(path.join("id"), id)?;
@@ -67,11 +59,52 @@ pub(crate) fn open(
     Ok(cache)
 }
 
+fn first_free(
+    take: impl Fn(usize) -> Result<Option<Lock>, BuildError>,
+) -> Result<(usize, Lock), BuildErrorKind> {
+    let mut n = 0;
+    loop {
+        if let Some(turn) = take(n).map_err(|error| error.kind)? {
+            return Ok((n, turn));
+        }
+        n += 1;
+    }
+}
+
 /// Gives a finished directory `unfinished` the place of the cache; if another build was faster, its directory stays.
 pub(crate) fn install(unfinished: &Path, cache: &CacheDir) -> Result<(), BuildErrorKind> {
     match around(|| fs_err::rename(unfinished, &cache.path)) {
         Ok(()) => Ok(()),
         Err(_) if cache.path.exists() => Ok(crate::remove::remove_tree(unfinished)?),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_layer::unpack::Owners;
+
+    use super::*;
+
+    #[test]
+    fn who_shares_with_whom() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("store"), Owners::Mine).expect("a store");
+        let open = |sharing| open(&store, "id", sharing, || Err(BuildErrorKind::Interrupted));
+        let taken = |sharing| open(sharing).expect("without waiting");
+        let first = taken(CacheSharing::Shared);
+        assert_eq!(taken(CacheSharing::Shared).path, first.path);
+        let private = taken(CacheSharing::Private);
+        assert_ne!(private.path, first.path);
+        assert!(matches!(open(CacheSharing::Locked), Err(BuildErrorKind::Interrupted)), "it waits");
+        let path = first.path.clone();
+        drop((first, private));
+        let locked = taken(CacheSharing::Locked);
+        assert_eq!(locked.path, path);
+        let (second, third) = (taken(CacheSharing::Shared), taken(CacheSharing::Shared));
+        assert!(second.path != path && second.path == third.path);
+        assert!(matches!(open(CacheSharing::Locked), Err(BuildErrorKind::Interrupted)), "it waits");
+        drop(locked);
+        assert_eq!(taken(CacheSharing::Shared).path, path);
     }
 }

@@ -302,6 +302,11 @@ impl Store {
         Ok(Lock::try_exclusive(&self.root.join("locks").join(name)).map_err(BuildErrorKind::Io)?)
     }
 
+    /// Shares the lock called `name` if nobody holds it alone.
+    pub(crate) fn try_share(&self, name: &str) -> Result<Option<Lock>, BuildError> {
+        Ok(Lock::try_shared(&self.root.join("locks").join(name)).map_err(BuildErrorKind::Io)?)
+    }
+
     /// What a collection holds, if no build holds a lease; it keeps new ones waiting.
     pub(crate) fn try_collection(&self) -> Result<Option<Lock>, BuildError> {
         self.try_lock(COLLECT)
