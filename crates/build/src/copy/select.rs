@@ -124,12 +124,19 @@ fn bad_pattern(pattern: &LayerPath) -> BuildErrorKind {
     }
 }
 
-/// The error for a source that is not there: the nearest name, and the ignore rule that hides it if one does.
+/// The error for a source that is not there: the nearest name, and the ignore rule that hides it if one does. A socket is there, but no
+/// image holds one.
 fn missing(files: &dyn Files, pattern: &str, path: &LayerPath) -> Result<BuildErrorKind, BuildErrorKind> {
     let hidden_by = files.hidden_by(path).or_else(|| {
         // A whole directory above may be ignored.
         std::iter::successors(path.parent(), LayerPath::parent).find_map(|dir| files.hidden_by(&dir))
     });
+    if hidden_by.is_none() && is_socket(files, path)? {
+        return Ok(BuildErrorKind::Copy {
+            message: format!("{pattern:?} is a socket, which no image can hold"),
+            help: Some("leave it out: it means nothing without the process behind it".to_owned()),
+        });
+    }
     let nearest = if hidden_by.is_some() { None } else { nearest(files, path)? };
     Ok(BuildErrorKind::MissingSource {
         pattern: pattern.to_owned(),
@@ -137,6 +144,11 @@ fn missing(files: &dyn Files, pattern: &str, path: &LayerPath) -> Result<BuildEr
         nearest,
         hidden_by,
     })
+}
+
+fn is_socket(files: &dyn Files, path: &LayerPath) -> Result<bool, BuildErrorKind> {
+    let parent = follow(files, &path.parent().unwrap_or_default())?;
+    Ok(parent.is_some_and(|(real, _)| files.is_socket(&real.join(path.name()))))
 }
 
 fn nearest(files: &dyn Files, path: &LayerPath) -> Result<Option<String>, BuildErrorKind> {

@@ -132,7 +132,7 @@ impl ContextFiles {
             FileType::BlockDevice => {
                 NodeKind::BlockDevice { major: stat.stx_rdev_major, minor: stat.stx_rdev_minor }
             }
-            // A socket means nothing without the process behind it.
+            // A socket, see `Files::is_socket`.
             _ => return Ok(None),
         };
         let stamp = Stamp::of(&stat);
@@ -237,6 +237,13 @@ impl Files for ContextFiles {
             return Ok(None);
         }
         Ok(Some(node))
+    }
+
+    fn is_socket(&self, path: &LayerPath) -> bool {
+        let stat = self
+            .directory(&path.parent().unwrap_or_default())
+            .and_then(|dir| rustix::fs::statat(&*dir, path.name(), AtFlags::SYMLINK_NOFOLLOW));
+        stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket)
     }
 
     fn children(&self, dir: &LayerPath) -> Result<Vec<Vec<u8>>, BuildErrorKind> {

@@ -28,6 +28,11 @@ pub(crate) trait Files: Send + Sync {
 
     /// The ignore rule that hides `path` although it exists, if one does.
     fn hidden_by(&self, path: &LayerPath) -> Option<IgnoredBy>;
+
+    /// Whether a socket is at `path`, which [`Files::node`] passes over: it means nothing without the process behind it.
+    fn is_socket(&self, _path: &LayerPath) -> bool {
+        false
+    }
 }
 
 /// What stands at a path.

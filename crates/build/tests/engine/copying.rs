@@ -184,6 +184,12 @@ fn missing() {
         };
         assert_eq!((nearest.as_deref(), hidden_by), (near, rule.map(by)), "{line}");
     }
+    let _listener = std::os::unix::net::UnixListener::bind(ground.context("src/sock")).unwrap();
+    ground.symlink("way", "src");
+    for source in ["src/sock", "way/sock"] {
+        let error = ground.fails(&format!("FROM scratch\nCOPY {source} /\n"));
+        assert_eq!(error.to_string(), format!("\"{source}\" is a socket, which no image can hold"));
+    }
 }
 
 fn heredocs() {
