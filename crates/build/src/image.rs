@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use kiln_layer::flatten::flatten;
-use kiln_layer::index::Mtime;
-use kiln_layer::pack::{PackEntry, pack, write_tree};
+use kiln_layer::index::{Entry, Kind, Mtime};
+use kiln_layer::pack::{Content, PackEntry, pack, write_tree};
+use kiln_layer::path::LayerPath;
 use kiln_layer::unpack::Owners;
 use kiln_layer::view::View;
 use kiln_oci::compose::{ImageParts, config_bytes};
@@ -170,6 +171,43 @@ impl Engine {
     pub fn write_rootfs_tar(&self, built: &Built, out: &mut dyn Write) -> Result<(), BuildError> {
         let _lease = self.store.lease()?;
         pack(&self.files(built)?, &[], out, None).map_err(BuildErrorKind::from)?;
+        Ok(())
+    }
+
+    /// As [`Engine::write_rootfs_tar`] for several platforms: each in a folder of the archive.
+    pub fn write_rootfs_folders(
+        &self,
+        parts: &[(String, &Built)],
+        out: &mut dyn Write,
+    ) -> Result<(), BuildError> {
+        let _lease = self.store.lease()?;
+        let mut entries: Vec<PackEntry> = Vec::new();
+        for (folder, built) in parts {
+            let folder = LayerPath::clean(folder);
+            let secs = built.source_date_epoch.unwrap_or_default();
+            entries.push(PackEntry {
+                entry: Entry {
+                    path: folder.clone(),
+                    kind: Kind::Directory,
+                    mode: 0o755,
+                    uid: 0,
+                    gid: 0,
+                    mtime: Mtime { secs, nanos: 0 },
+                    xattrs: BTreeMap::new(),
+                    offset: None,
+                },
+                content: Content::None,
+            });
+            for mut one in self.files(built)? {
+                one.entry.path = folder.join(one.entry.path.as_bytes());
+                if let Kind::Hardlink { target } = &mut one.entry.kind {
+                    *target = folder.join(target.as_bytes());
+                }
+                entries.push(one);
+            }
+        }
+        entries.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
+        pack(&entries, &[], out, None).map_err(BuildErrorKind::from)?;
         Ok(())
     }
 

@@ -171,7 +171,8 @@ fn clamped() {
 
 fn rootfs() {
     let ground = Ground::new();
-    ground.shelf.put("base", &[base()], |_| {});
+    let base = Tape::new().with("d/", b"", (0o750, 4)).with("d/one", b"1", (0o600, 4));
+    ground.shelf.put("base", &[base.link("d/two", "d/one", tar::EntryType::Link).bytes()], |_| {});
     ground.write("f", "1");
     let engine = ground.engine();
     let never = std::sync::atomic::AtomicBool::new(false);
@@ -196,6 +197,23 @@ fn rootfs() {
         entries.contains(&("d/".to_owned(), 4, 7)) && entries.contains(&("d/old".to_owned(), 0, 7)),
         "{entries:?}"
     );
+    let mut tar = Vec::new();
+    let parts = [("linux_b".to_owned(), &built[0]), ("linux_a".to_owned(), &built[0])];
+    engine.write_rootfs_folders(&parts, &mut tar).unwrap();
+    let mut archive = tar::Archive::new(tar.as_slice());
+    let entries = archive.entries().unwrap().map(Result::unwrap);
+    let names: Vec<_> = entries.map(|e| e.path().unwrap().display().to_string()).collect();
+    for name in ["linux_a/", "linux_a/d/", "linux_a/d/old", "linux_b/", "linux_b/d/old"] {
+        assert_eq!(names.iter().filter(|n| *n == name).count(), 1, "{name}: {names:?}");
+    }
+    let mut archive = tar::Archive::new(tar.as_slice());
+    let links = archive.entries().unwrap().map(Result::unwrap).filter_map(|e| {
+        let target = e.link_name().unwrap()?.display().to_string();
+        Some((e.path().unwrap().display().to_string(), target))
+    });
+    let links: Vec<_> = links.collect();
+    let folders = ["linux_a", "linux_b"];
+    assert_eq!(links, folders.map(|folder| (format!("{folder}/d/two"), format!("{folder}/d/one"))));
 }
 
 fn many() {

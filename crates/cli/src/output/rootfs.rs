@@ -14,21 +14,27 @@ use crate::errors::{CliError, is_broken_pipe};
 use crate::output::image::{Maker, place};
 use crate::output::target::{Target, parent};
 
-/// Writes the files as a directory. With several platforms (or `platform-split=true`) each gets a directory of its own, such
-/// as `linux_arm64`. With `delete` what stood there before goes.
+/// Whether each platform gets a directory of its own, such as `linux_arm64`: with several of them, where an index is asked for even
+/// for one, or as `platform-split=` says.
+fn is_split(maker: &Maker<'_>, asked: Option<bool>) -> Result<bool, CliError> {
+    let several = maker.built.len() > 1;
+    match asked {
+        Some(false) if several => Err(CliError::usage(
+            "--output",
+            "several platforms cannot share one directory (platform-split=false)",
+        )),
+        asked => Ok(asked.unwrap_or(several || maker.index)),
+    }
+}
+
+/// Writes the files as a directory. With `delete` what stood there before goes.
 pub(crate) fn directory(
     maker: &Maker<'_>,
     dest: &Path,
     delete: bool,
     split: Option<bool>,
 ) -> Result<(), CliError> {
-    let split = split.unwrap_or(maker.built.len() > 1);
-    if !split && maker.built.len() > 1 {
-        return Err(CliError::usage(
-            "--output",
-            "several platforms cannot share one directory (platform-split=false)",
-        ));
-    }
+    let split = is_split(maker, split)?;
     maker.screen.during(TaskKind::Export, format!("export files to {}", dest.display()), |_| {
         let aside = aside(dest)?;
         for built in maker.built {
@@ -111,17 +117,20 @@ fn remove(path: &Path) -> io::Result<()> {
 
 /// Writes the files as one tar.
 pub(crate) fn tar(maker: &Maker<'_>, dest: &Dest, split: Option<bool>) -> Result<(), CliError> {
-    if maker.built.len() > 1 || split == Some(true) {
-        return Err(CliError::NotYet { what: "type=tar for several platforms".to_owned() });
-    }
+    let split = is_split(maker, split)?;
     maker.screen.during(TaskKind::Export, format!("export files to {}", place(dest)), |_| {
         let mut target = Target::open(dest)?;
-        for built in maker.built {
-            let mut out = BufWriter::with_capacity(1 << 20, target.file());
-            let written = maker.engine.write_rootfs_tar(built, &mut out);
-            written.map_err(|e| if is_broken_pipe(&e.kind) { CliError::BrokenPipe } else { e.into() })?;
-            std::io::Write::flush(&mut out)?;
-        }
+        let mut out = BufWriter::with_capacity(1 << 20, target.file());
+        let written = match maker.built {
+            [built] if !split => maker.engine.write_rootfs_tar(built, &mut out),
+            all => {
+                let parts: Vec<_> = all.iter().map(|built| (folder(built), built)).collect();
+                maker.engine.write_rootfs_folders(&parts, &mut out)
+            }
+        };
+        written.map_err(|e| if is_broken_pipe(&e.kind) { CliError::BrokenPipe } else { e.into() })?;
+        std::io::Write::flush(&mut out)?;
+        drop(out);
         target.finish()
     })
 }

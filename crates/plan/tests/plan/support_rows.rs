@@ -76,7 +76,7 @@ pub(crate) const ROWS: [Feature; 68] = [
     ),
     done(
         "`RUN --mount=type=cache`",
-        "all keys; `sharing` holds across processes: `locked` waits, `private` takes a directory of its own",
+        "all keys; `sharing` holds across processes: `locked` waits for all others, `private` takes a directory of its own, `shared` one that nobody wants alone",
         "FROM a\nRUN --mount=type=cache,id=i,target=/c,sharing=private,from=b,source=/x,mode=0700,uid=1,gid=2,ro true\n",
     ),
     done(
@@ -290,11 +290,11 @@ They need no ARG, and none of them is in the history.
 | `BUILDKIT_SYNTAX` | takes the place of `# syntax=`: Docker's frontend is built in, any other is refused |
 | `BUILDKIT_CACHE_MOUNT_NS` | put before the ids of cache mounts |
 | `BUILDKIT_SANDBOX_HOSTNAME` | the host name of steps, `buildkitsandbox` without; part of a step's key |
-| `BUILDKIT_MULTI_PLATFORM` | `1`: an index even for one platform |
+| `BUILDKIT_MULTI_PLATFORM` | `1`: an index even for one platform, and a folder for it in `type=local` and `type=tar` |
 | `BUILDKIT_CONTEXT_KEEP_GIT_DIR` | of a git context: keep `.git` |
 | `BUILDKIT_BUILD_NAME` | nothing: there is no list of builds that it could name |
 | `BUILDKIT_INLINE_CACHE` | as `--cache-to type=inline`: the image carries records of its steps |
-| `BUILDKIT_DOCKERFILE_CHECK` | as `# check=` |
+| `BUILDKIT_DOCKERFILE_CHECK` | takes the place of `# check=` |
 | `BUILDKIT_SBOM_SCAN_CONTEXT`, `BUILDKIT_SBOM_SCAN_STAGE` | accepted and kept out of the environment |
 
 ## Without subordinate ids

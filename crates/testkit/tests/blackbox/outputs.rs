@@ -70,6 +70,29 @@ fn files_as_folder_and_as_tar() {
 }
 
 #[test]
+fn platforms_have_folders() {
+    let kiln = Kiln::new(Actor::NoSub);
+    let text = "FROM scratch\nARG TARGETARCH\nCOPY ${TARGETARCH} /f\n";
+    let files = [("amd64", "A"), ("arm64", "B")];
+    let both = kiln.build_text(text, &files).args([
+        "--platform",
+        "linux/amd64,linux/arm64",
+        "-o",
+        "type=tar,dest=-",
+    ]);
+    let tar = both.run().succeeds();
+    let mut archive = tar::Archive::new(tar.stdout.as_slice());
+    let entries = archive.entries().expect("a tar archive").map(|e| e.expect("a whole tar archive"));
+    let names: Vec<_> = entries.map(|e| e.path().expect("a path").display().to_string()).collect();
+    assert_eq!(names, ["linux_amd64/", "linux_amd64/f", "linux_arm64/", "linux_arm64/f"]);
+    let folder = kiln.scratch.join("split");
+    let spec = format!("type=local,dest={}", folder.display());
+    let one = kiln.build_text(text, &files).args(["--platform", "linux/arm64", "-o", &spec]);
+    one.args(["--build-arg", "BUILDKIT_MULTI_PLATFORM=1"]).run().succeeds();
+    assert_eq!(fs_err::read_to_string(folder.join("linux_arm64/f")).expect("split"), "B");
+}
+
+#[test]
 fn files_about_the_image() {
     let kiln = Kiln::new(Actor::NoSub);
     let (id, metadata) = (kiln.scratch.join("id"), kiln.scratch.join("metadata.json"));
