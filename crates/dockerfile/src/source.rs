@@ -54,16 +54,16 @@ pub struct GitSource {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
     /// A key without the value that it needs.
-    #[error("query `{0}` has no value")]
+    #[error("query `{}` has no value", .0.escape_debug())]
     NoValue(String),
     /// A key given twice.
-    #[error("query `{0}` has multiple values")]
+    #[error("query `{}` has multiple values", .0.escape_debug())]
     Repeated(String),
     /// A key that means nothing.
-    #[error("unexpected query `{0}`")]
+    #[error("unexpected query `{}`", .0.escape_debug())]
     UnknownKey(String),
     /// A value that the key does not take.
-    #[error("invalid {key} value `{value}`")]
+    #[error("invalid {key} value `{}`", .value.escape_debug())]
     Value {
         /// The key.
         key: String,
@@ -71,7 +71,7 @@ pub enum SourceError {
         value: String,
     },
     /// A checksum that is no commit id or the beginning of one.
-    #[error("checksum `{0}` is no commit id: hexadecimal digits are expected")]
+    #[error("checksum `{}` is no commit id: hexadecimal digits are expected", .0.escape_debug())]
     Checksum(String),
     /// A part that a program would take for an option, or that no line can hold.
     #[error("{part} `{}` begins with a dash, or holds a space or a control character", .value.escape_debug())]
@@ -81,8 +81,14 @@ pub enum SourceError {
         /// As given, without its password.
         value: String,
     },
+    /// A colon behind the host with something else than a number.
+    #[error("what follows the host of `{}` is no port, and a password needs its special characters as %XX", .url.escape_debug())]
+    Port {
+        /// As given, without its password.
+        url: String,
+    },
     /// Two places name different references or directories.
-    #[error("{what} conflicts: `{one}` vs `{other}`")]
+    #[error("{what} conflicts: `{}` vs `{}`", .one.escape_debug(), .other.escape_debug())]
     Conflict {
         /// `ref`, `subdir` or `branch`.
         what: &'static str,
@@ -104,6 +110,9 @@ pub fn classify(text: &str) -> Result<Source, SourceError> {
         if is_http && (url.authority.is_empty() || no_host(url.authority)) {
             let value = redacted(text);
             return Err(SourceError::Unsafe { part: "host", value });
+        }
+        if (is_http || matches!(scheme.as_str(), "ssh" | "git")) && url.has_port_of_words() {
+            return Err(SourceError::Port { url: redacted(text) });
         }
         let is_git = match scheme.as_str() {
             "http" | "https" => decode(url.path, false).is_some_and(|path| path.ends_with(".git")),
@@ -156,9 +165,7 @@ pub fn redacted(text: &str) -> String {
     let Some(url) = Url::parse(text) else { return text.to_owned() };
     let rest = &text[url.scheme.len() + 3..];
     // A password with a slash that was not encoded ends the host early; what is no port gives it away.
-    let port = url.authority.rsplit_once(':').map_or("", |(_, port)| port);
-    let is_cut = !port.ends_with(']') && !port.bytes().all(|b| b.is_ascii_digit());
-    let place = if url.authority.contains('@') || !is_cut { url.authority } else { rest };
+    let place = if url.has_port_of_words() { rest } else { url.authority };
     let Some(end) = place.rfind('@') else { return text.to_owned() };
     let (user, host) = (&rest[..end], &rest[end + 1..]);
     let http = url.scheme.eq_ignore_ascii_case("http") || url.scheme.eq_ignore_ascii_case("https");
@@ -187,6 +194,12 @@ impl<'a> Url<'a> {
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         Some(Self { scheme, authority, path, query, fragment })
+    }
+
+    fn has_port_of_words(&self) -> bool {
+        let host = self.authority.rsplit_once('@').map_or(self.authority, |(_, host)| host);
+        let port = host.rsplit_once(':').map_or("", |(_, port)| port);
+        !port.ends_with(']') && !port.bytes().all(|b| b.is_ascii_digit())
     }
 }
 

@@ -122,6 +122,9 @@ fn nothing_is_taken_for_an_option() {
         "https://h/r.git#x:-y",
         "https://h/r\u{7}.git",
     ];
+    for text in ["https://u:p/w@h/r.git", "ssh://git@github.com:owner/r.git", "http://h:80x/f"] {
+        assert!(matches!(classify(text), Err(SourceError::Port { .. })), "{text}: {:?}", classify(text));
+    }
     for text in bad {
         assert!(matches!(classify(text), Err(SourceError::Unsafe { .. })), "{text}: {:?}", classify(text));
     }
@@ -140,6 +143,7 @@ fn credentials_are_not_shown() {
         ("https://u:p@ss@h/x", "https://h/x"),
         ("https://u:p/a/ss@h/x?y", "https://h/x"),
         ("https://u:p#ss@h/x", "https://h/x"),
+        ("https://me@corp.example:p/ss@h/x", "https://h/x"),
         ("ssh://git:s/cret@h/x", "ssh://git@h/x"),
         ("git+https://u:p@h/x", "git+https://u@h/x"),
         ("https://h:80/@scope/x", "https://h:80/@scope/x"),

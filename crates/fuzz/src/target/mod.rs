@@ -1,5 +1,6 @@
 //! The targets. Each takes any bytes, panics when something does not hold, and returns what kind of input it was.
 
+mod address;
 mod expander;
 mod mending;
 mod parser;
@@ -19,7 +20,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const ALL: [Target; 5] = [
+pub const ALL: [Target; 6] = [
     Target {
         name: "parser",
         seeds: &["testdata/shapes", "testdata/dockerfile", "testdata/plan"],
@@ -28,6 +29,7 @@ pub const ALL: [Target; 5] = [
     Target { name: "expander", seeds: &[], run: expander::expand },
     Target { name: "ignore", seeds: &[], run: patterns::ignore_file },
     Target { name: "source", seeds: &[], run: parser::source },
+    Target { name: "address", seeds: &["testdata/fuzz/source"], run: address::address },
     Target { name: "tar", seeds: &[], run: tar::read },
 ];
 
