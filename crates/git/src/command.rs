@@ -214,12 +214,14 @@ impl<'a> Runner<'a> {
                 text = text.replace(value.trim(), "***");
             }
         }
+        let text = text.replace(&format!("{}/", self.place.display()), "");
         let noise = |line: &&str| {
             let line = line.trim();
             !line.is_empty()
                 && !line.starts_with("warning: ")
                 && !line.starts_with("hint: ")
                 && !line.starts_with("Warning: Permanently added")
+                && !line.starts_with("Failed to clone '")
         };
         let lines: Vec<&str> = text.split(['\n', '\r']).filter(noise).map(str::trim).collect();
         let last = &lines[lines.len().saturating_sub(4)..];

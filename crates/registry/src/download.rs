@@ -125,11 +125,14 @@ impl Downloader {
                 301..=303 | 307 | 308 => {}
                 _ => return Err(answer.into_failure("")),
             }
-            let target = answer.header("location").and_then(|location| resolve(&url, location));
+            let location = answer.header("location").map(str::to_owned);
+            let target = location.as_deref().and_then(|location| resolve(&url, location));
             answer.drain();
             url = target.ok_or_else(|| Failure::Malformed {
                 what: format!("redirect from {}", shown(&url)),
-                detail: "it leads nowhere".to_owned(),
+                detail: location.map_or("it leads nowhere".to_owned(), |location| {
+                    format!("{:?} is no address of http or https", shown(&location))
+                }),
             })?;
         }
         Err(Failure::Malformed { what: shown(&url), detail: format!("more than {REDIRECTS} redirects") })

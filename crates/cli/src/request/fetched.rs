@@ -48,7 +48,7 @@ fn in_fetched(file: Option<&str>, fetched: &FetchedContext) -> Result<(String, S
     let outside = |path: &Path| path.strip_prefix(&root).unwrap_or(path).display().to_string();
     let path = find_dockerfile(inside.as_deref(), &root).map_err(|error| match error {
         CliError::NoDockerfile { path, .. } => CliError::NoDockerfile {
-            path: format!("{} of {}", outside(&path), fetched.name).into(),
+            path: format!("{} (in {})", outside(&path), fetched.name).into(),
             instead: None,
         },
         other => other,
