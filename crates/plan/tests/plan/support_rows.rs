@@ -60,7 +60,7 @@ pub(crate) const ROWS: [Feature; 68] = [
     refused("`FROM --arg=`", "Charliecloud's own; use ARG", "FROM --arg=A=b a\n", "unknown flag"),
     done(
         "`FROM name` replaced by `--build-context name=...`",
-        "directory, image, OCI layout, git and http as the command line's help says",
+        "directory, `docker-image://`, `oci-layout://`, git repository, http(s) URL",
         "FROM a\n",
     ),
     done("RUN in shell form and exec form", "", "FROM a\nRUN x\nRUN [\"x\"]\n"),
@@ -163,13 +163,13 @@ pub(crate) const ROWS: [Feature; 68] = [
     done("`ADD --unpack`", "", "FROM a\nADD --unpack=true https://h/a.tar /\nADD --unpack=false b.tar /\n"),
     done(
         "ADD from git",
-        "all forms of the address",
+        "all forms of the address; submodules; files have the time of the commit unless `?mtime=checkout`",
         "FROM a\nADD https://h/r.git?ref=v1&subdir=d /x\nADD git@h:r.git#main:d /y\n",
     ),
     done("`ADD --keep-git-dir`", "", "FROM a\nADD --keep-git-dir=true https://h/r.git /x\n"),
     done(
         "secrets for ADD: `HTTP_AUTH_*`, `GIT_AUTH_*`",
-        "given by `--secret`",
+        "given by `--secret`; each goes to its own host and across no redirect; git is the host's program",
         "FROM a\nADD https://h/r.git /x\n",
     ),
     done(
@@ -285,13 +285,13 @@ They need no ARG, and none of them is in the history.
 | name | what it does here |
 |---|---|
 | `HTTP_PROXY` and the like, in both cases | RUN has them in its environment; neither key nor history does, unless an ARG declares them |
-| `SOURCE_DATE_EPOCH` | the time of everything that is made; also from the environment, or as a default of a global ARG |
+| `SOURCE_DATE_EPOCH` | the time of everything that is made: a number, or `context`, a named context or a stage whose time is meant; also from the environment, or as a default of a global ARG |
 | `TARGETPLATFORM`, `TARGETOS`, `TARGETARCH`, `TARGETVARIANT`, `TARGETSTAGE`, `BUILDPLATFORM`, `BUILDOS`, `BUILDARCH`, `BUILDVARIANT` | set in the global scope; a stage declares what it wants; `--build-arg` overrides |
 | `BUILDKIT_SYNTAX` | takes the place of `# syntax=`: Docker's frontend is built in, any other is refused |
 | `BUILDKIT_CACHE_MOUNT_NS` | put before the ids of cache mounts |
 | `BUILDKIT_SANDBOX_HOSTNAME` | the host name of steps, `buildkitsandbox` without; part of a step's key |
 | `BUILDKIT_MULTI_PLATFORM` | `1`: an index even for one platform, and a folder for it in `type=local` and `type=tar` |
-| `BUILDKIT_CONTEXT_KEEP_GIT_DIR` | of a git context: keep `.git` |
+| `BUILDKIT_CONTEXT_KEEP_GIT_DIR` | of a git context that is taken whole: keep `.git` |
 | `BUILDKIT_BUILD_NAME` | nothing: there is no list of builds that it could name |
 | `BUILDKIT_INLINE_CACHE` | as `--cache-to type=inline`: the image carries records of its steps |
 | `BUILDKIT_DOCKERFILE_CHECK` | takes the place of `# check=` |
