@@ -122,7 +122,9 @@ impl Engine {
             reporter.notice(None, message);
         }
         let lease = self.store.lease()?;
-        let puller = Puller { frozen: request.mode == Mode::Foresee, ..Puller::new(&self.store, &reporter) };
+        // A store that counts on a cache elsewhere is likely to be empty, and without a base there is nothing to be foreseen.
+        let frozen = request.mode == Mode::Foresee && request.cache_from.is_empty();
+        let puller = Puller { frozen, ..Puller::new(&self.store, &reporter) };
         let bases = Bases::new(puller, self.images.clone(), request.pull);
         let sources = Sources::new(&self.store, request.access(), &reporter, cancel);
         let contexts = Contexts::new(&self.store, request, &sources);

@@ -148,7 +148,7 @@ pub enum Mode {
     #[default]
     Build,
     /// It only finds out which they are, and fails with [`crate::error::BuildErrorKind::NotCached`] if there are any: nothing is run, made
-    /// or pulled. If there are none, the build is done.
+    /// or pulled, but for base images where there is a [`Request::cache_from`]. If there are none, the build is done.
     Foresee,
 }
 

@@ -38,8 +38,10 @@ fn a_fresh_machine_hits_on_every_step() {
             blobs_match_their_names(&dir);
             let second = Kiln::new(actor);
             let from = spec("local", "src", &dir, "");
-            let again =
-                second.build_text(STAGES, &[("a", "A")]).args(["--cache-from", &from]).to_layout("second");
+            let again = second
+                .build_text(STAGES, &[("a", "A")])
+                .args(["--cache-from", &from, "--require-cached"])
+                .to_layout("second");
             assert_eq!(
                 made.digest, again.digest,
                 "{actor:?} mode={mode}: nothing ran, or the uuid had changed"
