@@ -1,13 +1,15 @@
 //! The contexts of a build, opened when something is read from them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kiln_dockerfile::ignore::Ignore;
 use kiln_oci::digest::Digest;
+use kiln_plan::CopiedPath;
 
+use crate::copy::foreseen::Foreseen;
 use crate::error::BuildErrorKind;
 use crate::files::context::ContextFiles;
 use crate::files::statcache::StatCache;
@@ -21,11 +23,13 @@ pub(crate) struct Contexts<'a> {
     request: &'a Request,
     sources: &'a Sources<'a>,
     open: Mutex<HashMap<String, Arc<ContextFiles>>>,
+    /// What was seen of the main context before a step asked.
+    pub(crate) foreseen: Foreseen,
 }
 
 impl<'a> Contexts<'a> {
     pub(crate) fn new(store: &'a Store, request: &'a Request, sources: &'a Sources<'a>) -> Self {
-        Self { store, request, sources, open: Mutex::new(HashMap::new()) }
+        Self { store, request, sources, open: Mutex::default(), foreseen: Foreseen::default() }
     }
 
     /// The main context.
@@ -39,6 +43,21 @@ impl<'a> Contexts<'a> {
             }
             Context::Empty => Err(no_context()),
         }
+    }
+
+    /// Does `work`, which is handed what looks at `paths` of the main context ahead of the steps that copy them, on a thread
+    /// of its own.
+    pub(crate) fn looking_ahead<T>(&self, work: impl FnOnce(&dyn Fn(BTreeSet<CopiedPath>)) -> T) -> T {
+        self.foreseen.begin();
+        std::thread::scope(|scope| {
+            // Also if the work panics, or the scope would wait for a look that nobody wants.
+            let _end = Ending(&self.foreseen);
+            work(&|paths| {
+                self.foreseen.announce(paths);
+                // A context that cannot be opened is for the step to complain of.
+                scope.spawn(|| self.main().map(|files| self.foreseen.look(files.as_ref())).ok());
+            })
+        })
     }
 
     /// A directory of `--build-context`, or what was fetched for one.
@@ -82,6 +101,14 @@ impl<'a> Contexts<'a> {
     pub(crate) fn save(&self) -> Result<(), BuildErrorKind> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.values().try_for_each(|context| context.save(&self.store.tmp()))
+    }
+}
+
+struct Ending<'a>(&'a Foreseen);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

@@ -1,5 +1,6 @@
 //! The engine: a store, a source of images, and builds.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +13,7 @@ use kiln_oci::config::ImageConfig;
 use kiln_oci::digest::Digest;
 use kiln_oci::platform::Platform;
 use kiln_plan::model::Plan;
-use kiln_plan::{BaseImage, Inputs, Planner};
+use kiln_plan::{BaseImage, CopiedPath, Inputs, Planner};
 use kiln_sandbox::Rung;
 
 use crate::ahead::Ahead;
@@ -138,11 +139,11 @@ impl Engine {
             }
         });
         offered::open(&self.store, &request.cache_from, &reporter);
-        let attempt = || -> Result<Vec<Built>, BuildError> {
+        let mut attempt = |look: &dyn Fn(BTreeSet<CopiedPath>)| -> Result<Vec<Built>, BuildError> {
             let missing = AtomicUsize::new(0);
             let built = request.platforms.iter().enumerate().filter_map(|(number, platform)| {
                 let inputs = epoch::known(request.inputs(platform), epoch.as_deref());
-                let built = plan(&parsed.dockerfile, inputs, &bases).and_then(|plan| {
+                let built = plan(&parsed.dockerfile, inputs, (&bases, look)).and_then(|plan| {
                     checks.tell(&parsed, &plan, &reporter)?;
                     let shared = (&reporter, &bases, &contexts, &sources);
                     let mut work = self.work(request, (&plan, number), shared)?;
@@ -167,7 +168,7 @@ impl Engine {
                 steps => Err(BuildErrorKind::NotCached { steps }.into()),
             })
         };
-        let built = self.until_kept(&reporter, attempt);
+        let built = self.until_kept(&reporter, || contexts.looking_ahead(&mut attempt));
         // What was learnt about the contexts serves the next try, too.
         let saved = contexts.save();
         let built = built?;
@@ -441,9 +442,16 @@ fn unknown_filters<'a>(request: &'a Request, plan: &Plan) -> Vec<&'a String> {
 }
 
 /// Plans the build, finding base images as they turn out to be needed.
-fn plan(file: &Dockerfile, inputs: Inputs, bases: &Bases<'_>) -> Result<Plan, BuildError> {
+fn plan(
+    file: &Dockerfile,
+    inputs: Inputs,
+    (bases, look): (&Bases<'_>, &dyn Fn(BTreeSet<CopiedPath>)),
+) -> Result<Plan, BuildError> {
     let wrong = |diagnostics: Vec<Diagnostic>| BuildError::from(BuildErrorKind::Dockerfile(diagnostics));
     let mut planner = Planner::new(file, inputs).map_err(wrong)?;
+    if !planner.needs().is_empty() {
+        look(planner.outside().copied);
+    }
     loop {
         let needs = planner.needs();
         if needs.is_empty() {

@@ -184,7 +184,8 @@ impl Stage<'_> {
     fn copy(&self, op: &CopyOp, turn: &Turn<'_>, rootfs: &Rootfs) -> Result<Made, BuildErrorKind> {
         let work = self.work;
         let span = work.reporter.span(SpanKind::Scan, || turn.step.text.clone());
-        let mut reading = crate::copy::read(op, || work.open(&op.from), work.sources)?;
+        let open = || work.open(&op.from);
+        let mut reading = crate::copy::read(op, &work.contexts.foreseen, open, work.sources)?;
         drop(span);
         let mut parts = crate::copy::text_key(op);
         reading.add_to_key(&mut parts);

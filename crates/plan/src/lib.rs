@@ -56,5 +56,5 @@ mod variables;
 mod words;
 
 pub use inputs::{ContextKind, Inputs};
-pub use planner::{BaseImage, Need, Outside, Planner};
+pub use planner::{BaseImage, CopiedPath, Need, Outside, Planner};
 pub use survey::Survey;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use kiln_dockerfile::ast::{Dockerfile, Instruction, Kind, MountKind};
+use kiln_dockerfile::ast::{Dockerfile, Instruction, Kind, MountKind, Word};
 use kiln_dockerfile::diagnostic::Diagnostic;
 use kiln_dockerfile::lint::Values;
 use kiln_dockerfile::source;
@@ -44,6 +44,26 @@ pub struct Outside {
     pub main_context: bool,
     /// The names of the directories of `--build-context` that are used, as they were given.
     pub contexts: BTreeSet<String>,
+    /// What is copied from the main context, each once. Only where the text says it plainly, without variables, escapes and quotes.
+    pub copied: BTreeSet<CopiedPath>,
+}
+
+/// A source of COPY or ADD in the main context.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CopiedPath {
+    /// A path or pattern.
+    pub pattern: String,
+    /// `--parents`
+    pub parents: bool,
+    /// `--exclude`, in order.
+    pub excludes: Vec<String>,
+}
+
+impl CopiedPath {
+    /// All of what `pattern` names, without its parents.
+    pub fn whole(pattern: &str) -> Self {
+        Self { pattern: pattern.to_owned(), parents: false, excludes: Vec::new() }
+    }
 }
 
 /// Makes a plan, once the base images that it needs are known.
@@ -107,6 +127,7 @@ impl<'a> Planner<'a> {
         }
         for (number, instruction) in self.instructions() {
             outside.main_context |= reads_main_context(&instruction);
+            outside.copied.extend(copied(&instruction));
             for reference in references(&instruction) {
                 if let Ok(Source::Outside(Origin::Named(name))) = self.graph.resolve(reference, number) {
                     outside.contexts.insert(name);
@@ -273,15 +294,29 @@ fn declared_in<'i>(instruction: &'i Instruction, names: &mut BTreeSet<&'i str>) 
 fn reads_main_context(instruction: &Instruction) -> bool {
     match &instruction.kind {
         Kind::Copy(copy) | Kind::Add(copy) => {
-            let mut paths = copy
-                .sources
-                .iter()
-                .filter(|word| matches!(source::classify(&word.value), Ok(source::Source::Path)));
-            references(instruction).is_empty() && paths.next().is_some()
+            references(instruction).is_empty() && copy.sources.iter().any(is_path)
         }
         Kind::Run(run) => run.mounts.iter().any(|mount| {
             mount.kind == MountKind::Bind && !mount.options.iter().any(|(key, _)| key.value == "from")
         }),
         _ => false,
     }
+}
+
+fn is_path(word: &Word) -> bool {
+    matches!(source::classify(&word.value), Ok(source::Source::Path))
+}
+
+fn copied(instruction: &Instruction) -> Vec<CopiedPath> {
+    let (Kind::Copy(copy) | Kind::Add(copy)) = &instruction.kind else { return Vec::new() };
+    if !references(instruction).is_empty() {
+        return Vec::new();
+    }
+    let is_plain = |word: &&Word| is_path(word) && !word.value.contains(['$', '\\', '`', '"', '\'']);
+    let path = |word: &Word| CopiedPath {
+        pattern: word.value.clone(),
+        parents: copy.parents,
+        excludes: copy.excludes.iter().map(|pattern| pattern.value.clone()).collect(),
+    };
+    copy.sources.iter().filter(is_plain).map(path).collect()
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use kiln_dockerfile::glob::PatternSet;
 use kiln_layer::path::LayerPath;
 use kiln_oci::digest::{Digest, Hasher};
+use kiln_plan::CopiedPath;
 
 use crate::copy::select::{Match, select};
 use crate::error::BuildErrorKind;
@@ -41,24 +42,14 @@ impl Gathered {
     }
 }
 
-/// Options that decide what is taken.
-pub(crate) struct Filter<'a> {
-    pub(crate) parents: bool,
-    pub(crate) excludes: &'a [String],
-}
-
-/// Gathers what `pattern` names.
-pub(crate) fn gather(
-    files: &dyn Files,
-    pattern: &str,
-    filter: &Filter<'_>,
-) -> Result<Vec<Gathered>, BuildErrorKind> {
-    let excludes = PatternSet::new(filter.excludes).map_err(|e| BuildErrorKind::Copy {
+/// Gathers what `path` names.
+pub(crate) fn gather(files: &dyn Files, path: &CopiedPath) -> Result<Vec<Gathered>, BuildErrorKind> {
+    let excludes = PatternSet::new(&path.excludes).map_err(|e| BuildErrorKind::Copy {
         message: format!("--exclude: {e}"),
         help: Some("the patterns are those of .dockerignore".to_owned()),
     })?;
     let mut all = Vec::new();
-    for found in select(files, pattern, filter.parents)? {
+    for found in select(files, &path.pattern, path.parents)? {
         let alone = !found.node.is_dir() && !excludes.is_empty();
         if alone
             && (excludes.matches_or_parent(found.named.as_bytes())
@@ -66,7 +57,7 @@ pub(crate) fn gather(
         {
             continue;
         }
-        all.push(gather_match(files, &found, filter.parents, &excludes)?);
+        all.push(gather_match(files, &found, path.parents, &excludes)?);
     }
     Ok(all)
 }

@@ -4,6 +4,7 @@
 //! is not in the store are places found for it ([`place`]) and bytes moved.
 
 pub(crate) mod archive;
+pub(crate) mod foreseen;
 pub(crate) mod gather;
 pub(crate) mod place;
 pub(crate) mod remote;
@@ -16,10 +17,12 @@ use kiln_dockerfile::chmod;
 use kiln_layer::index::{Entry, Kind, Mtime};
 use kiln_layer::path::LayerPath;
 use kiln_oci::digest::Digest;
-use kiln_plan::model::{CopyOp, CopySource};
+use kiln_plan::CopiedPath;
+use kiln_plan::model::{CopyOp, CopySource, Origin};
 
 use crate::copy::archive::Archive;
-use crate::copy::gather::{Filter, Gathered, Linked, add_to_key, gather};
+use crate::copy::foreseen::Foreseen;
+use crate::copy::gather::{Gathered, Linked, add_to_key, gather};
 use crate::copy::place::{Attributes, Bytes, Placement, Planned};
 use crate::copy::remote::{Checkout, Download};
 use crate::error::BuildErrorKind;
@@ -77,9 +80,11 @@ pub(crate) enum Taken {
     Checkout(usize),
 }
 
-/// Reads and hashes what `op` names. `from` is opened only if paths are among the sources.
+/// Reads and hashes what `op` names. What it reads from is opened only if paths are among the sources; `foreseen` knows some of
+/// the main context.
 pub(crate) fn read(
     op: &CopyOp,
+    foreseen: &Foreseen,
     open: impl Fn() -> Result<From, BuildErrorKind>,
     sources: &Sources<'_>,
 ) -> Result<Reading, BuildErrorKind> {
@@ -100,7 +105,11 @@ pub(crate) fn read(
                     Some(from) => from.clone(),
                     None => reading.from.insert(open()?).clone(),
                 };
-                read_path(op, pattern, &from, &mut reading)?;
+                let found = match op.from {
+                    Origin::Context => foreseen.gather(from.files(), &wanted(op, pattern))?,
+                    _ => gather(from.files(), &wanted(op, pattern))?,
+                };
+                read_path(op, pattern, &from, found, &mut reading)?;
             }
             CopySource::Http { url, .. } => {
                 let download = Download::of(url, op, sources)?;
@@ -123,9 +132,17 @@ pub(crate) fn read(
     Ok(reading)
 }
 
-fn read_path(op: &CopyOp, pattern: &str, from: &From, reading: &mut Reading) -> Result<(), BuildErrorKind> {
-    let filter = Filter { parents: op.parents, excludes: &op.excludes };
-    let mut found = gather(from.files(), pattern, &filter)?;
+fn wanted(op: &CopyOp, pattern: &str) -> CopiedPath {
+    CopiedPath { pattern: pattern.to_owned(), parents: op.parents, excludes: op.excludes.clone() }
+}
+
+fn read_path(
+    op: &CopyOp,
+    pattern: &str,
+    from: &From,
+    mut found: Vec<Gathered>,
+    reading: &mut Reading,
+) -> Result<(), BuildErrorKind> {
     if op.add
         && op.unpack != Some(false)
         && let From::Context(context) = from

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use kiln_dockerfile::source::{GitSource, Source, classify, shown};
 use kiln_oci::digest::Digest;
+use kiln_plan::CopiedPath;
 use kiln_plan::model::CopyOp;
 
 use crate::copy::archive::Archive;
-use crate::copy::gather::{Filter, Gathered, gather};
+use crate::copy::gather::{Gathered, gather};
 use crate::error::{BuildErrorKind, RemoteError};
 use crate::files::context::ContextFiles;
 use crate::files::statcache::StatCache;
@@ -109,8 +110,8 @@ impl Checkout {
             0,
         );
         let files = Arc::new(ContextFiles::open(&tree.root, self.pinned.shown(), None, cache)?);
-        let filter = Filter { parents: false, excludes: &op.excludes };
-        let found = gather(files.as_ref(), "/", &filter)?;
+        let all = CopiedPath { excludes: op.excludes.clone(), ..CopiedPath::whole("/") };
+        let found = gather(files.as_ref(), &all)?;
         self.files = Some((files, found));
         Ok(())
     }

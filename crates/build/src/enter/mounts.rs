@@ -7,11 +7,12 @@ use std::sync::atomic::AtomicBool;
 use kiln_layer::pack::write_tree;
 use kiln_layer::view::View;
 use kiln_oci::digest::Digest;
+use kiln_plan::CopiedPath;
 use kiln_plan::model::{Origin, RunMount, RunMountKind, RunOp};
 use kiln_sandbox::{Mount, MountKind, Scratch};
 
 use crate::contexts::Contexts;
-use crate::copy::gather::{Filter, gather};
+use crate::copy::gather::gather;
 use crate::copy::place::Attributes;
 use crate::engine::Engine;
 use crate::enter::{EnterError, Visit, secret};
@@ -158,8 +159,7 @@ impl Again<'_> {
             Origin::Named(name) => contexts.named(name)?,
             _ => contexts.main()?,
         };
-        let filter = Filter { parents: false, excludes: &[] };
-        let found = gather(files.as_ref(), source, &filter)?;
+        let found = gather(files.as_ref(), &CopiedPath::whole(source))?;
         let entries = run::placed(&found, Attributes::default(), files.root())?;
         directory(tree)?;
         write_tree(&entries, &[], tree, self.engine.store().owners(), &View::default())

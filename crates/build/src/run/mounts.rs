@@ -10,11 +10,12 @@ use kiln_layer::path::LayerPath;
 use kiln_layer::tree::Root;
 use kiln_layer::unpack::Owners;
 use kiln_layer::view::View;
+use kiln_plan::CopiedPath;
 use kiln_plan::model::{CacheSharing, Origin, RunMount, RunMountKind, RunOp};
 use kiln_sandbox::{Mount, MountKind, Scratch as MountScratch};
 
 use crate::copy::From;
-use crate::copy::gather::{Filter, Gathered, Linked, add_to_key as add_gathered, gather};
+use crate::copy::gather::{Gathered, Linked, add_to_key as add_gathered, gather};
 use crate::copy::place::{Attributes, Bytes, Placement};
 use crate::error::BuildErrorKind;
 use crate::key::KeyParts;
@@ -22,8 +23,6 @@ use crate::request::SecretSource;
 use crate::run::cache::{self, CacheDir};
 use crate::run::ssh::Forward;
 use crate::work::Work;
-
-const NO_FILTER: Filter<'static> = Filter { parents: false, excludes: &[] };
 
 /// The files that a mount shows, as they went into the key; `None` where the key names all of a stage or image, or there are none.
 pub(crate) type Bound = Option<(From, Vec<Gathered>)>;
@@ -76,7 +75,7 @@ fn add_bound(
         return Ok(None);
     }
     let opened = work.open(from)?;
-    let found = gather(opened.files(), source, &NO_FILTER)?;
+    let found = gather(opened.files(), &CopiedPath::whole(source))?;
     add_gathered(parts, source, &found, (opened.keeps_owners(), linked));
     Ok(Some((opened, found)))
 }
@@ -225,7 +224,7 @@ impl Preparing<'_> {
                 (Some((opened, found)), _) => self.seed(opened, found, &unfinished)?,
                 (None, Some(from)) => {
                     let opened = self.work.open(from)?;
-                    let found = gather(opened.files(), source, &NO_FILTER)?;
+                    let found = gather(opened.files(), &CopiedPath::whole(source))?;
                     self.seed(&opened, &found, &unfinished)?;
                 }
                 (None, None) => {}

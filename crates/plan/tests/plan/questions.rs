@@ -7,7 +7,7 @@ use kiln_dockerfile::parse;
 use kiln_oci::config::ImageConfig;
 use kiln_oci::platform::Platform;
 use kiln_plan::model::ImageOrigin;
-use kiln_plan::{BaseImage, ContextKind, Inputs, Outside, Planner};
+use kiln_plan::{BaseImage, ContextKind, CopiedPath, Inputs, Planner};
 
 fn amd64() -> Platform {
     Platform::normalised("linux", "amd64", None)
@@ -76,7 +76,8 @@ fn what_is_read_from_outside() {
             inputs.contexts.insert(name.to_owned(), ContextKind::Directory);
         }
         let contexts: BTreeSet<String> = contexts.iter().map(|name| (*name).to_owned()).collect();
-        assert_eq!(planner(&file, inputs).outside(), Outside { main_context, contexts }, "{text}");
+        let outside = planner(&file, inputs).outside();
+        assert_eq!((outside.main_context, outside.contexts), (main_context, contexts), "{text}");
     }
 }
 
@@ -84,4 +85,23 @@ fn what_is_read_from_outside() {
 fn a_file_without_stages_is_refused() {
     let errors = Planner::new(&Dockerfile::default(), Inputs::new(amd64())).expect_err("nothing to build");
     assert_eq!(errors.len(), 1);
+}
+
+#[test]
+fn what_is_copied_from_the_main_context() {
+    let plain = CopiedPath::whole;
+    let all = CopiedPath { parents: true, excludes: vec!["*.o".to_owned(), "b".to_owned()], ..plain("d/*") };
+    let cases = [
+        ("FROM x\nCOPY a b/ c /d/\nADD a /\n", vec![plain("a"), plain("b/"), plain("c")]),
+        ("FROM x\nCOPY --parents --exclude=*.o --exclude=b d/* /\n", vec![all]),
+        ("FROM x\nCOPY $a b\\ c \"d\" e /\n", vec![plain("c"), plain("e")]),
+        ("FROM x\nADD https://h/f https://h/r.git a /b/\n", vec![plain("a")]),
+        ("FROM x AS y\nFROM x\nCOPY --from=y a /\n", vec![]),
+        ("FROM x AS never\nCOPY a b\nFROM x\n", vec![]),
+    ];
+    for (text, copied) in cases {
+        let file = parse(text).dockerfile;
+        let outside = planner(&file, Inputs::new(amd64())).outside();
+        assert_eq!(outside.copied.into_iter().collect::<Vec<_>>(), copied, "{text}");
+    }
 }
