@@ -140,6 +140,8 @@ impl Again<'_> {
         };
         // What was fetched for a step goes when it is not used for long; an address is no place at all.
         if let Some(place) = place.filter(|place| !Path::new(place).is_dir()) {
+            let place = if asked.fetched.as_ref() == Some(place) { asked.context.as_ref() } else { None }
+                .unwrap_or(place);
             let message = format!("the files of the build context {place} are not here any more");
             return Err(BuildErrorKind::Copy { message, help: None }.into());
         }

@@ -64,6 +64,13 @@ impl<'a> Sorted<'a> {
                     let digest = value.split(' ').next().unwrap_or(value);
                     sorted.fetched.insert(name.to_owned(), digest.to_owned());
                 }
+                "commit" => {
+                    let (commit, taken) = value.split_once(' ').unwrap_or((value, ""));
+                    let count = sorted.fetched.keys().filter(|known| known.starts_with("commit ")).count();
+                    let number = if count == 0 { String::new() } else { format!(" ({})", count + 1) };
+                    sorted.fetched.insert(format!("commit of {name}{number}"), commit.to_owned());
+                    sorted.command.push((kind, name, taken));
+                }
                 _ => sorted.command.push((kind, name, value)),
             }
         }
@@ -250,6 +257,21 @@ mod tests {
         ] {
             assert_eq!(path(source, name), want, "{source} {name}");
         }
+    }
+
+    #[test]
+    fn commits_are_fetched() {
+        let of = |values: [&str; 2]| {
+            let mut parts = KeyParts::default();
+            values.into_iter().for_each(|value| parts.add("commit", "repo", value));
+            let sorted = Sorted::of(&parts);
+            (sorted.fetched.clone(), sorted.words())
+        };
+        let (fetched, words) = of(["aaa", "bbb :\"dir\""]);
+        let want = [("commit of repo", "aaa"), ("commit of repo (2)", "bbb")];
+        assert!(fetched.iter().map(|(name, id)| (name.as_str(), id.as_str())).eq(want), "{fetched:?}");
+        assert_eq!(words, of(["ccc", "ddd :\"dir\""]).1, "another commit is no other instruction");
+        assert_ne!(words, of(["aaa", "bbb"]).1);
     }
 
     #[test]
