@@ -82,7 +82,7 @@ pub enum SourceError {
         value: String,
     },
     /// A colon behind the host with something else than a number.
-    #[error("what follows the host of `{}` is no port, and a password needs its special characters as %XX", .url.escape_debug())]
+    #[error("what follows the host of `{}` is no port: a path begins with /, and special characters of a password are written %XX", .url.escape_debug())]
     Port {
         /// As given, without its password.
         url: String,
