@@ -1,5 +1,8 @@
 //! `RUN`: what is started, with which environment, and how the history spells it.
 
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
 use kiln_dockerfile::ast::{CommandLine, Heredoc, Run, Word};
 use kiln_dockerfile::suggest;
 
@@ -51,10 +54,10 @@ pub(crate) fn run(run: &Run, turn: &mut Turn<'_>) -> Option<Outcome> {
 /// The variables that the image's own environment lacks.
 fn arguments(turn: &Turn<'_>) -> Vec<String> {
     let env = &turn.state.config.config.env;
-    let name_of = |pair: &String| pair.split_once('=').map_or(pair.clone(), |(name, _)| name.to_owned());
-    let set: std::collections::BTreeSet<String> = env.iter().map(name_of).collect();
+    let set: HashSet<&str> =
+        env.iter().map(|pair| pair.split_once('=').map_or(pair.as_str(), |(name, _)| name)).collect();
     let names = turn.state.variables.pairs().iter().map(|(name, _)| name);
-    names.filter(|name| !set.contains(*name)).cloned().collect()
+    names.filter(|name| !set.contains(name.as_str())).cloned().collect()
 }
 
 /// The instruction for people: variables filled in, those from secrets masked, the first line of a lone here-document.
@@ -65,10 +68,10 @@ pub(crate) fn shown(
     variables: &Variables,
     escape: char,
 ) -> String {
-    let mut variables = variables.clone();
+    let mut variables = Cow::Borrowed(variables);
     for mount in mounts {
         if let RunMountKind::Secret { env: Some(name), .. } = &mount.kind {
-            variables.set(name, "****");
+            variables.to_mut().set(name, "****");
         }
     }
     let line = Expander::new(&variables, escape).shown(text);
@@ -120,17 +123,21 @@ fn summary(body: &str) -> String {
 /// `RUN |2 A=1 B=2 /bin/sh -c echo hi # buildkit`: each declared argument once, where it was first declared, with the value
 /// that it has now.
 fn history(argv: &[String], turn: &Turn<'_>) -> String {
-    let mut seen: Vec<&str> = Vec::new();
+    let declared: HashMap<&str, Option<&str>> = turn
+        .state
+        .arguments
+        .iter()
+        .map(|argument| (argument.name.as_str(), argument.value.as_deref()))
+        .collect();
+    let set = turn.state.variables.pairs().iter();
+    let set: HashMap<&str, &str> = set.map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let mut seen = HashSet::new();
     let mut arguments = String::new();
-    for argument in &turn.state.arguments {
-        if seen.contains(&argument.name.as_str()) {
-            continue;
+    for name in turn.state.arguments.iter().map(|argument| argument.name.as_str()) {
+        if seen.insert(name) {
+            let value = set.get(name).copied().or_else(|| declared.get(name).copied().flatten());
+            arguments.extend([" ", name, "=", value.unwrap_or_default()]);
         }
-        seen.push(&argument.name);
-        let same_name = turn.state.arguments.iter().rev().find(|other| other.name == argument.name);
-        let declared = same_name.and_then(|last| last.value.as_deref()).unwrap_or_default();
-        let value = turn.state.variables.get(&argument.name).unwrap_or(declared);
-        arguments = format!("{arguments} {}={value}", argument.name);
     }
     let count = if seen.is_empty() { String::new() } else { format!("|{}{arguments} ", seen.len()) };
     format!("RUN {count}{} # buildkit", argv.join(" "))

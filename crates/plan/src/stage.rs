@@ -97,7 +97,6 @@ impl<'g> StageBuilder<'g> {
 
     fn step(&mut self, instruction: &Instruction, is_written: bool) -> Option<Step> {
         let escape = self.site.graph.file.directives.escape;
-        let before = self.state.variables.clone();
         let mut turn = Turn { site: self.site, state: &mut self.state, notes: Notes::default() };
         let outcome = interpret(instruction, &mut turn);
         let Notes { seen, diagnostics, unset, values } = turn.notes;
@@ -117,10 +116,11 @@ impl<'g> StageBuilder<'g> {
                 run::shown(&instruction.text, command, &op.mounts, &self.state.variables, escape)
             }
             (Kind::Add(_), Some(_)) => {
-                let text = Expander::new(&before, escape).shown(&instruction.text);
+                let text = Expander::new(&self.state.variables, escape).shown(&instruction.text);
                 text.split(' ').map(redacted).collect::<Vec<_>>().join(" ")
             }
-            (_, Some(_)) => Expander::new(&before, escape).shown(&instruction.text),
+            // Only ENV and ARG change variables, and they have nothing to do.
+            (_, Some(_)) => Expander::new(&self.state.variables, escape).shown(&instruction.text),
             (_, None) => instruction.text.clone(),
         };
         let in_history = !matches!(instruction.kind, Kind::Onbuild(..));

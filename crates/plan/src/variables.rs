@@ -1,5 +1,7 @@
 //! Variables in the order in which they were first set, as a container's environment keeps them.
 
+use std::collections::HashMap;
+
 use kiln_oci::platform::Platform;
 
 use crate::inputs::Inputs;
@@ -24,9 +26,17 @@ impl Variables {
 
     /// Sets each `KEY=value`; without `=` the value is empty.
     pub(crate) fn set_all(&mut self, pairs: &[String]) {
+        let mut places: HashMap<String, usize> =
+            self.0.iter().enumerate().map(|(place, (name, _))| (name.clone(), place)).collect();
         for pair in pairs {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            self.set(name, value);
+            match places.get(name) {
+                Some(place) => value.clone_into(&mut self.0[*place].1),
+                None => {
+                    places.insert(name.to_owned(), self.0.len());
+                    self.0.push((name.to_owned(), value.to_owned()));
+                }
+            }
         }
     }
 

@@ -110,7 +110,8 @@ fn examine(
         return Ok(());
     }
     let fixable = checked.findings.iter().filter(|found| found.fix.is_some()).count();
-    let fixable = if args.fix { 0 } else { fixable };
+    // Nothing is promised that `--fix` would refuse.
+    let fixable = if args.fix || writable(&prepared).is_err() { 0 } else { fixable };
     Err(CliError::Findings { errors, warnings, fixable, silent: json, name: source.name.clone() })
 }
 
