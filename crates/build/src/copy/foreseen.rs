@@ -97,6 +97,10 @@ impl Files for Until<'_> {
         self.files.children(dir)
     }
 
+    fn known(&self, path: &LayerPath, node: &Node) -> Option<Digest> {
+        self.files.known(path, node)
+    }
+
     fn digest(&self, path: &LayerPath, node: &Node) -> Result<Digest, BuildErrorKind> {
         self.check()?;
         self.files.digest(path, node)
@@ -108,5 +112,9 @@ impl Files for Until<'_> {
 
     fn hidden_by(&self, path: &LayerPath) -> Option<IgnoredBy> {
         self.files.hidden_by(path)
+    }
+
+    fn is_socket(&self, path: &LayerPath) -> bool {
+        self.files.is_socket(path)
     }
 }

@@ -86,12 +86,12 @@ fn gather_match(
         }
         gathered.items.sort_unstable_by(|a, b| a.below.cmp(&b.below));
     }
-    let items = &gathered.items;
-    let digests = in_parts(items.len(), FILES, |i| match items[i].node.kind {
-        NodeKind::File { .. } => files.digest(&items[i].real, &items[i].node).map(Some),
-        _ => Ok(None),
-    })?;
-    for (item, digest) in gathered.items.iter_mut().zip(digests) {
+    let is_unknown =
+        |item: &&mut Item| matches!(item.node.kind, NodeKind::File { .. }) && item.digest.is_none();
+    let mut unknown: Vec<&mut Item> = gathered.items.iter_mut().filter(is_unknown).collect();
+    let digests =
+        in_parts(unknown.len(), FILES, |i| files.digest(&unknown[i].real, &unknown[i].node).map(Some))?;
+    for (item, digest) in unknown.iter_mut().zip(digests) {
         item.digest = digest;
     }
     Ok(gathered)
@@ -139,7 +139,8 @@ fn walk_one(
             next.push((real.clone(), below.clone()));
         }
         if !excluded {
-            items.push(Item { below, real, node, digest: None });
+            let digest = files.known(&real, &node);
+            items.push(Item { below, real, node, digest });
         }
     }
     Ok((items, next))

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use kiln_dockerfile::ignore::Ignore;
 use kiln_layer::index::Mtime;
@@ -28,8 +28,9 @@ pub(crate) struct ContextFiles {
     handle: OwnedFd,
     whence: String,
     ignore: Option<(String, Ignore)>,
-    cache: Mutex<StatCache>,
-    recent: Mutex<Vec<(LayerPath, Arc<OwnedFd>)>>,
+    // Threads that look at files side by side mostly read both.
+    cache: RwLock<StatCache>,
+    recent: RwLock<Vec<(LayerPath, Arc<OwnedFd>)>>,
 }
 
 impl ContextFiles {
@@ -48,14 +49,14 @@ impl ContextFiles {
             handle,
             whence,
             ignore,
-            cache: Mutex::new(cache),
-            recent: Mutex::new(Vec::new()),
+            cache: RwLock::new(cache),
+            recent: RwLock::new(Vec::new()),
         })
     }
 
     /// Keeps what was learnt for the next build.
     pub(crate) fn save(&self, tmp: &Path) -> Result<(), BuildErrorKind> {
-        Ok(lock(&self.cache).save(tmp)?)
+        Ok(write(&self.cache).save(tmp)?)
     }
 
     /// The directory on the host.
@@ -65,7 +66,7 @@ impl ContextFiles {
 
     /// The digest of the file at `path`, if `stat` is what it was hashed under.
     pub(crate) fn known_digest(&self, path: &LayerPath, stat: &Stat) -> Option<Digest> {
-        lock(&self.cache).digest(path, &Stamp::of_stat(stat))
+        read(&self.cache).digest(path, &Stamp::of_stat(stat))
     }
 
     fn host_path(&self, path: &LayerPath) -> PathBuf {
@@ -89,14 +90,14 @@ impl ContextFiles {
     /// A handle of the directory `path`. The latest few are kept: whoever looks at a directory's files looks at all of them, and a few
     /// threads may.
     fn directory(&self, path: &LayerPath) -> Result<Arc<OwnedFd>, Errno> {
-        if let Some((_, handle)) = lock(&self.recent).iter().find(|(known, _)| known == path) {
+        if let Some((_, handle)) = read(&self.recent).iter().find(|(known, _)| known == path) {
             return Ok(handle.clone());
         }
         let name: &[u8] = if path.is_root() { b"." } else { path.as_bytes() };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let handle = Arc::new(openat2(&self.handle, name, flags, Mode::empty(), resolve)?);
-        let mut recent = lock(&self.recent);
+        let mut recent = write(&self.recent);
         recent.truncate(RECENT - 1);
         recent.insert(0, (path.clone(), handle.clone()));
         Ok(handle)
@@ -161,7 +162,7 @@ impl ContextFiles {
         (dir, name): (&OwnedFd, &[u8]),
         stamp: &Stamp,
     ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, BuildErrorKind> {
-        if lock(&self.cache).has_no_xattrs(path, stamp) {
+        if read(&self.cache).has_no_xattrs(path, stamp) {
             return Ok(BTreeMap::new());
         }
         // There are no calls for a name below a handle; the handle's own name in /proc is as good.
@@ -188,7 +189,7 @@ impl ContextFiles {
             found.insert(name.to_vec(), value);
         }
         if found.is_empty() {
-            lock(&self.cache).note_no_xattrs(path, stamp);
+            write(&self.cache).note_no_xattrs(path, stamp);
         }
         Ok(found)
     }
@@ -260,8 +261,12 @@ impl Files for ContextFiles {
         Ok(names)
     }
 
+    fn known(&self, path: &LayerPath, node: &Node) -> Option<Digest> {
+        node.stamp.and_then(|stamp| read(&self.cache).digest(path, &stamp))
+    }
+
     fn digest(&self, path: &LayerPath, node: &Node) -> Result<Digest, BuildErrorKind> {
-        if let Some(known) = node.stamp.and_then(|stamp| lock(&self.cache).digest(path, &stamp)) {
+        if let Some(known) = self.known(path, node) {
             return Ok(known);
         }
         let failed = |e| io_at(&self.host_path(path), "read", e);
@@ -277,7 +282,7 @@ impl Files for ContextFiles {
         }
         let stamp = Stamp::of(&stat);
         let digest = hash(&file, stat.stx_size).map_err(failed)?;
-        lock(&self.cache).note_digest(path, &stamp, digest);
+        write(&self.cache).note_digest(path, &stamp, digest);
         Ok(digest)
     }
 
@@ -308,8 +313,12 @@ fn hash(file: &OwnedFd, size: u64) -> Result<Digest, Errno> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn io_at(path: &Path, what: &str, errno: Errno) -> BuildErrorKind {

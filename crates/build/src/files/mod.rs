@@ -23,6 +23,11 @@ pub(crate) trait Files: Send + Sync {
     /// SHA-256 of the content of the regular file `path`, which [`Files::node`] gave as `node`.
     fn digest(&self, path: &LayerPath, node: &Node) -> Result<Digest, BuildErrorKind>;
 
+    /// The digest of the file `path`, which [`Files::node`] gave as `node`, if that takes no look at its content.
+    fn known(&self, _path: &LayerPath, _node: &Node) -> Option<Digest> {
+        None
+    }
+
     /// What it is called in messages: `the build context`, `stage "build"`.
     fn whence(&self) -> &str;
 

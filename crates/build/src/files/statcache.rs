@@ -188,7 +188,7 @@ fn decode(bytes: &[u8]) -> Option<(PathBuf, HashMap<Vec<u8>, Known>)> {
     let length = u32::from_le_bytes(take(&mut rest)?) as usize;
     let (root, tail) = rest.split_at_checked(length)?;
     rest = tail;
-    let mut known = HashMap::new();
+    let mut known = HashMap::with_capacity(rest.len() / (FIXED + 16));
     while !rest.is_empty() {
         let length = u32::from_le_bytes(take(&mut rest)?) as usize;
         let [dev, ino, size] = [
