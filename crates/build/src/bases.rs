@@ -8,13 +8,15 @@ use kiln_oci::layout_source::LayoutSource;
 use kiln_oci::platform::Platform;
 use kiln_oci::reference::Reference;
 use kiln_oci::source::{ImageSource, ResolvedImage, SourceError, SourceErrorKind};
+use kiln_plan::Need;
 use kiln_plan::model::{BaseKey, ImageOrigin};
 use serde::{Deserialize, Serialize};
 
-use crate::error::BuildErrorKind;
+use crate::error::{At, BuildError, BuildErrorKind};
 use crate::event::{TaskKind, TaskOutcome};
 use crate::layers::base::Base;
 use crate::layers::pull::Puller;
+use crate::report::worst;
 use crate::store::{note_use, read_json, write_json};
 
 /// An image and where its layers are to be had.
@@ -57,6 +59,36 @@ impl<'a> Bases<'a> {
         Ok(lock(&self.known).entry(key.clone()).or_insert(base).clone())
     }
 
+    /// Finds what all `needs` ask for, side by side: each costs a round trip to its registry. The first that fails ends the others.
+    ///
+    /// # Errors
+    /// That of the first in the Dockerfile which failed by itself.
+    pub(crate) fn find_all(&self, needs: &[Need]) -> Result<Vec<Arc<Base>>, BuildError> {
+        let reporter = self.puller.reporter;
+        let find = |need: &Need| {
+            self.find(&need.key).map_err(|kind| {
+                let kind = reporter.judged(kind);
+                reporter.fail();
+                self.abandon();
+                let at = At { span: need.span, line: need.line, step: "FROM".to_owned() };
+                BuildError { at: Some(at), kind }
+            })
+        };
+        let found: Vec<Result<_, BuildError>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = needs.iter().map(|need| scope.spawn(|| find(need))).collect();
+            let stopped = |_| Err(BuildErrorKind::Cancelled.into());
+            threads.into_iter().map(|t| t.join().unwrap_or_else(stopped)).collect()
+        });
+        let (mut bases, mut failed) = (Vec::new(), Vec::new());
+        for one in found {
+            match one {
+                Ok(base) => bases.push(base),
+                Err(error) => failed.push(error),
+            }
+        }
+        worst(failed).map_or(Ok(bases), Err)
+    }
+
     /// Commands will run on what `keys` name.
     pub(crate) fn want_trees<'k>(&self, keys: impl Iterator<Item = &'k BaseKey>) {
         let known = lock(&self.known);
@@ -71,6 +103,11 @@ impl<'a> Bases<'a> {
     /// The build has failed: what still waits for a registry is to end.
     pub(crate) fn abandon(&self) {
         self.images.abandon();
+    }
+
+    /// The failure was made good.
+    pub(crate) fn resume(&self) {
+        self.images.resume();
     }
 
     fn look_up(&self, name: &str, platform: &Platform) -> Result<Found, BuildErrorKind> {

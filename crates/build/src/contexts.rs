@@ -55,7 +55,9 @@ impl<'a> Contexts<'a> {
             work(&|paths| {
                 self.foreseen.announce(paths);
                 // A context that cannot be opened is for the step to complain of.
-                scope.spawn(|| self.main().map(|files| self.foreseen.look(files.as_ref())).ok());
+                scope.spawn(|| {
+                    self.main().map(|files| self.foreseen.look(files.as_ref(), self.sources.stop())).ok()
+                });
             })
         })
     }

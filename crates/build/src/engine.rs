@@ -22,7 +22,7 @@ use crate::checks::Checks;
 use crate::contexts::Contexts;
 use crate::datings;
 use crate::epoch;
-use crate::error::{At, BuildError, BuildErrorKind};
+use crate::error::{BuildError, BuildErrorKind};
 use crate::event::Sink;
 use crate::history::{Explainer, History, HistoryError};
 use crate::key::KeyParts;
@@ -127,7 +127,7 @@ impl Engine {
         let frozen = request.mode == Mode::Foresee && request.cache_from.is_empty();
         let puller = Puller { frozen, ..Puller::new(&self.store, &reporter) };
         let bases = Bases::new(puller, self.images.clone(), request.pull);
-        let sources = Sources::new(&self.store, request.access(), &reporter, cancel);
+        let sources = Sources::new(&self.store, request.access(), &reporter);
         let contexts = Contexts::new(&self.store, request, &sources);
         let first = request.inputs(&request.platforms[0]);
         let epoch = epoch::resolve(&parsed.dockerfile, request, &first, &sources)?;
@@ -140,6 +140,10 @@ impl Engine {
         });
         offered::open(&self.store, &request.cache_from, &reporter);
         let mut attempt = |look: &dyn Fn(BTreeSet<CopiedPath>)| -> Result<Vec<Built>, BuildError> {
+            // An earlier attempt may have failed. Whoever cancels first takes it back and looks then, or Ctrl-C would be lost.
+            bases.resume();
+            sources.resume();
+            reporter.check_cancelled()?;
             let missing = AtomicUsize::new(0);
             let built = request.platforms.iter().enumerate().filter_map(|(number, platform)| {
                 let inputs = epoch::known(request.inputs(platform), epoch.as_deref());
@@ -189,7 +193,7 @@ impl Engine {
         let nobody = |_| {};
         let reporter = Reporter::new(&nobody, cancel);
         let lease = self.store.lease()?;
-        let tree = Sources::new(&self.store, access, &reporter, cancel).context(context)?;
+        let tree = Sources::new(&self.store, access, &reporter).context(context)?;
         let name = context.shown();
         Ok(FetchedContext { root: tree.root, file: tree.file, time: tree.time, name, _lease: lease })
     }
@@ -310,8 +314,12 @@ fn execute(work: &Work<'_>, lease: Arc<Lock>) -> Result<Built, BuildError> {
     let ran = compressing(work, || {
         work.slots.run_all(reporter, |i| {
             let done = stages[i].run(announced[i].0, &announced[i].1);
-            // Others look for themselves whether to stop, but cannot while they wait for a registry.
-            done.inspect_err(|_| work.bases.abandon())
+            // Others look for themselves whether to stop, but cannot while they wait for a network.
+            done.inspect_err(|_| {
+                reporter.fail();
+                work.bases.abandon();
+                work.sources.abandon();
+            })
         })
     });
     if work.wants_namespace.load(Ordering::Relaxed) {
@@ -457,14 +465,8 @@ fn plan(
         if needs.is_empty() {
             return planner.finish().map_err(wrong);
         }
-        // Names are looked up side by side: each costs a round trip to its registry.
-        let found: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = needs.iter().map(|need| scope.spawn(|| bases.find(&need.key))).collect();
-            threads.into_iter().map(|t| t.join().unwrap_or(Err(BuildErrorKind::Cancelled))).collect()
-        });
+        let found = bases.find_all(&needs)?;
         for (need, base) in needs.iter().zip(found) {
-            let at = || At { span: need.span, line: need.line, step: "FROM".to_owned() };
-            let base = base.map_err(|kind| BuildError { at: Some(at()), kind })?;
             planner.supply(&need.key, BaseImage { config: base.image().config.clone() });
         }
     }

@@ -8,9 +8,10 @@ use std::sync::atomic::AtomicBool;
 
 use kiln_layer::flatten::flatten;
 use kiln_layer::index::{Entry, Kind, Mtime};
-use kiln_layer::pack::{Content, PackEntry, pack, write_tree};
+use kiln_layer::pack::{Content, PackEntry, PackError, pack, write_tree};
 use kiln_layer::path::LayerPath;
-use kiln_layer::unpack::Owners;
+use kiln_layer::stop::{Stop, was_stopped};
+use kiln_layer::unpack::{Form, Owners, Unpacker};
 use kiln_layer::view::View;
 use kiln_oci::compose::{ImageParts, config_bytes};
 use kiln_oci::config::ImageConfig;
@@ -160,18 +161,24 @@ impl Engine {
 
     /// Writes the built root filesystem into the empty directory `dest` (`--output type=local`). As with buildx, everything
     /// belongs to who runs kiln, and everything has the time `SOURCE_DATE_EPOCH` if the build has one.
-    pub fn write_rootfs(&self, built: &Built, dest: &Path) -> Result<(), BuildError> {
+    pub fn write_rootfs(&self, built: &Built, dest: &Path, cancel: &AtomicBool) -> Result<(), BuildError> {
         let _lease = self.store.lease()?;
         let entries = self.files(built)?;
-        write_tree(&entries, &[], dest, Owners::Mine, &View::default()).map_err(BuildErrorKind::from)?;
-        Ok(())
+        let unpacker = Unpacker::new(dest, Form::Overlay, Owners::Mine).map_err(BuildErrorKind::from)?;
+        let written = write_tree(&entries, &[], unpacker.until(Stop::when(cancel)));
+        Ok(written.map(drop).map_err(interrupted)?)
     }
 
     /// Writes the built root filesystem to `out` as a tar (`--output type=tar`), with times as [`Engine::write_rootfs`] has them.
-    pub fn write_rootfs_tar(&self, built: &Built, out: &mut dyn Write) -> Result<(), BuildError> {
+    pub fn write_rootfs_tar(
+        &self,
+        built: &Built,
+        out: &mut dyn Write,
+        cancel: &AtomicBool,
+    ) -> Result<(), BuildError> {
         let _lease = self.store.lease()?;
-        pack(&self.files(built)?, &[], out, None).map_err(BuildErrorKind::from)?;
-        Ok(())
+        let out = Stop::when(cancel).over(out);
+        Ok(pack(&self.files(built)?, &[], out, None).map(drop).map_err(interrupted)?)
     }
 
     /// As [`Engine::write_rootfs_tar`] for several platforms: each in a folder of the archive.
@@ -179,6 +186,7 @@ impl Engine {
         &self,
         parts: &[(String, &Built)],
         out: &mut dyn Write,
+        cancel: &AtomicBool,
     ) -> Result<(), BuildError> {
         let _lease = self.store.lease()?;
         let mut entries: Vec<PackEntry> = Vec::new();
@@ -207,8 +215,8 @@ impl Engine {
             }
         }
         entries.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
-        pack(&entries, &[], out, None).map_err(BuildErrorKind::from)?;
-        Ok(())
+        let out = Stop::when(cancel).over(out);
+        Ok(pack(&entries, &[], out, None).map(drop).map_err(interrupted)?)
     }
 
     fn files(&self, built: &Built) -> Result<Vec<PackEntry>, BuildErrorKind> {
@@ -218,4 +226,9 @@ impl Engine {
         }
         Ok(entries)
     }
+}
+
+/// What an export that ended with `error` failed of: nothing but Ctrl-C stops one.
+fn interrupted(error: PackError) -> BuildErrorKind {
+    if was_stopped(&error) { BuildErrorKind::Interrupted } else { error.into() }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
+use kiln_layer::stop::{Stop, Stopped, Stopping, was_stopped};
 use kiln_oci::digest::Digest;
 
 use crate::error::{BuildError, BuildErrorKind};
@@ -127,9 +128,19 @@ impl<'a> Reporter<'a> {
         if self.cancel.load(Ordering::Relaxed) { Err(BuildErrorKind::Interrupted) } else { Ok(()) }
     }
 
-    /// Whether to stop.
-    pub(crate) fn stopping(&self) -> bool {
-        self.failed.load(Ordering::Relaxed) || self.cancel.load(Ordering::Relaxed)
+    /// For work that takes long: whether it is to be left undone.
+    pub(crate) fn stop(&self) -> Stop<'_> {
+        Stop::when(self)
+    }
+
+    /// What work that ended with `error` failed of: if it was told to stop, not of that error.
+    pub(crate) fn judged(&self, error: BuildErrorKind) -> BuildErrorKind {
+        let stopped = match &error {
+            BuildErrorKind::Cancelled | BuildErrorKind::Interrupted => true,
+            BuildErrorKind::Io(error) => was_stopped(error),
+            error => was_stopped(error),
+        };
+        if stopped { self.check().err().unwrap_or(BuildErrorKind::Cancelled) } else { error }
     }
 
     /// The error to stop with, if it is time to.
@@ -141,6 +152,12 @@ impl<'a> Reporter<'a> {
             return Err(BuildErrorKind::Cancelled);
         }
         Ok(())
+    }
+}
+
+impl Stopping for Reporter<'_> {
+    fn stopping(&self) -> bool {
+        self.failed.load(Ordering::Relaxed) || self.cancel.load(Ordering::Relaxed)
     }
 }
 
@@ -187,10 +204,10 @@ impl<'a> Transfer<'a> {
         if self.current - self.told >= step || whole {
             self.told = self.current;
             self.reporter.progress(self.task, &self.item, self.current, Some(self.total));
-            if self.reporter.stopping() {
-                self.stopped = true;
-                return Err(io::Error::other("stopped"));
-            }
+        }
+        if self.reporter.stopping() {
+            self.stopped = true;
+            return Err(Stopped.into());
         }
         Ok(())
     }

@@ -138,7 +138,7 @@ impl Stage<'_> {
             .check()
             .inspect_err(|_| self.work.reporter.finished(task, TaskOutcome::Cancelled))?;
         self.work.reporter.started(task);
-        let done = work();
+        let done = work().map_err(|error| self.work.reporter.judged(error));
         let outcome = match &done {
             Ok((_, outcome)) => outcome.clone(),
             Err(error) => failure_outcome(error),
@@ -202,7 +202,12 @@ impl Stage<'_> {
             let view = if unseen { View::default() } else { rootfs.view(work.puller())? };
             let owner = op.chown.as_deref().map(|spec| users::owner(&view, spec)).transpose()?;
             let below = RootfsFiles::new(view.clone(), String::new());
-            let planned = crate::copy::place(op, &mut reading, (&below, owner.as_ref()), &work.store.tmp())?;
+            let planned = crate::copy::place(
+                op,
+                &mut reading,
+                (&below, owner.as_ref()),
+                (&work.store.tmp(), work.reporter.stop()),
+            )?;
             let entries = pack_entries(work, planned, &reading)?;
             self.new_layer((entries, ran), &view, turn)
         })
@@ -217,7 +222,7 @@ impl Stage<'_> {
     ) -> Result<Layer, BuildErrorKind> {
         let store = self.work.store;
         if self.makes_trees(turn.after) {
-            return Ok(forms::new_tree(store, entries, below)?.times_of_run(ran));
+            return Ok(forms::new_tree(store, entries, below, self.work.reporter.stop())?.times_of_run(ran));
         }
         let plain =
             LayerForm { compression: Compression::Uncompressed, force: false, clamp: None, rewrite: false };

@@ -21,6 +21,14 @@ impl Http {
 }
 
 impl Fetcher for Http {
+    fn abandon(&self) {
+        self.0.cancel();
+    }
+
+    fn resume(&self) {
+        self.0.resume();
+    }
+
     fn fetch(&self, ask: &Ask<'_>, out: &mut dyn Write) -> Result<Fetched, RemoteError> {
         let wanted = Wanted {
             url: ask.url,

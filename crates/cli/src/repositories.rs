@@ -54,7 +54,9 @@ impl Repositories for HostGit {
         reference: &str,
         within: Within<'_>,
     ) -> Result<Resolved, RemoteError> {
-        let found = self.git()?.resolve(&remote(repository), reference, within.place, within.cancel);
+        let found = self
+            .git()?
+            .resolve(&remote(repository), reference, within.place, &|| within.stop.check().is_err());
         let found = found.map_err(explain)?;
         Ok(Resolved { object: found.object, reference: found.reference, peeled: found.peeled })
     }
@@ -74,7 +76,9 @@ impl Repositories for HostGit {
             keep_git_dir: order.keep_git_dir,
             times: if order.commit_times { Times::Commit } else { Times::Checkout },
         };
-        let made = self.git()?.check_out(&remote(repository), &order, within.place, within.cancel);
+        let made = self
+            .git()?
+            .check_out(&remote(repository), &order, within.place, &|| within.stop.check().is_err());
         let made = made.map_err(explain)?;
         Ok(CheckedOut { tree: made.tree, commit: made.commit, time: made.time })
     }

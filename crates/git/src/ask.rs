@@ -1,9 +1,8 @@
 //! Asking a repository what a name stands for, without fetching anything.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
-use crate::command::{Git, Runner};
+use crate::command::{Cancel, Git, Runner};
 use crate::error::GitError;
 use crate::remote::Remote;
 
@@ -36,7 +35,7 @@ impl Git {
         remote: &Remote,
         reference: &str,
         place: &Path,
-        cancel: &AtomicBool,
+        cancel: Cancel<'_>,
     ) -> Result<Resolved, GitError> {
         let runner = Runner::new(self, remote, place, cancel)?;
         if reference.is_empty() {

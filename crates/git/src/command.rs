@@ -6,7 +6,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -85,12 +84,15 @@ impl Git {
     }
 }
 
+/// Asked whether to break off.
+pub type Cancel<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// git for one remote, in one place.
 pub(crate) struct Runner<'a> {
     git: &'a Git,
     pub(crate) remote: &'a Remote,
     place: &'a Path,
-    cancel: &'a AtomicBool,
+    cancel: Cancel<'a>,
 }
 
 impl<'a> Runner<'a> {
@@ -99,7 +101,7 @@ impl<'a> Runner<'a> {
         git: &'a Git,
         remote: &'a Remote,
         place: &'a Path,
-        cancel: &'a AtomicBool,
+        cancel: Cancel<'a>,
     ) -> Result<Self, GitError> {
         let one_line = |text: &str| !text.is_empty() && !text.chars().any(char::is_control);
         if remote.authorization.as_deref().is_some_and(|text| !one_line(text)) {
@@ -192,7 +194,7 @@ impl<'a> Runner<'a> {
             if let Some(status) = child.try_wait()? {
                 return Ok(status);
             }
-            if self.cancel.load(Ordering::Relaxed) {
+            if (self.cancel)() {
                 // Its transports are processes of their own; the group has them all.
                 if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
                     let _ = kill_process_group(group, Signal::KILL);

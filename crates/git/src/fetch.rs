@@ -1,9 +1,8 @@
 //! Fetching one commit and making its files.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
-use crate::command::{Git, Runner};
+use crate::command::{Cancel, Git, Runner};
 use crate::error::GitError;
 use crate::remote::Remote;
 use crate::settle::{self, Keep};
@@ -61,7 +60,7 @@ impl Git {
         remote: &Remote,
         order: &Order<'_>,
         place: &Path,
-        cancel: &AtomicBool,
+        cancel: Cancel<'_>,
     ) -> Result<Checkout, GitError> {
         let runner = Runner::new(self, remote, place, cancel)?;
         let repository = place.join("repository");

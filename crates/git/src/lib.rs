@@ -34,7 +34,7 @@ mod remote;
 mod settle;
 
 pub use ask::Resolved;
-pub use command::{Git, Settings};
+pub use command::{Cancel, Git, Settings};
 pub use error::{Denial, GitError};
 pub use fetch::{Checkout, Order, Times};
 pub use remote::Remote;

@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, FileType, Stat};
 
 use crate::index::{Entry, Index, Kind, Mtime};
 use crate::path::LayerPath;
+use crate::stop::{Stop, Stopped};
 use crate::tree::{self, Root};
 use crate::unpack::Owners;
 use crate::view::View;
@@ -35,6 +36,9 @@ pub enum DiffError {
         /// The attribute.
         mark: String,
     },
+    /// It was not wanted any more.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
 }
 
 /// Reads `upper`, the upper directory of an overlay (mounted with `userxattr`, now unmounted or at rest) over `lower`, as
@@ -49,14 +53,19 @@ pub enum DiffError {
 ///
 /// # Errors
 /// See [`DiffError`].
-pub fn diff_upper(upper: &Path, lower: &View, owners: Owners, threads: usize) -> Result<Index, DiffError> {
+pub fn diff_upper(
+    upper: &Path,
+    lower: &View,
+    owners: Owners,
+    (threads, stop): (usize, Stop<'_>),
+) -> Result<Index, DiffError> {
     let root = Root::open(upper).map_err(|source| DiffError::Read { source })?;
     let mut walk = Walk::new(&root, lower, owners)?;
-    walk.run()?;
+    walk.run(stop)?;
     let Walk { mut changes, opaque, .. } = walk;
     changes.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
     join_hardlinks(&mut changes);
-    hash(&root, &mut changes, threads)?;
+    hash(&root, &mut changes, (threads, stop))?;
     let opaque: BTreeSet<LayerPath> = opaque.into_iter().collect();
     let entries = without_unchanged(changes, &opaque);
     Ok(Index { entries, opaque: opaque.into_iter().collect() })
@@ -112,8 +121,9 @@ impl<'a> Walk<'a> {
         Ok(walk)
     }
 
-    fn run(&mut self) -> Result<(), DiffError> {
+    fn run(&mut self, stop: Stop<'_>) -> Result<(), DiffError> {
         while let Some((path, shown)) = self.todo.pop() {
+            stop.check()?;
             let failed = |error| self.read_error(&path, error);
             let dir = self.root.open_dir(&path).map_err(failed)?;
             let names = tree::names(dir.as_fd()).map_err(failed)?;
@@ -277,14 +287,14 @@ fn without_unchanged(changes: Vec<Change>, opaque: &BTreeSet<LayerPath>) -> Vec<
 const FILES_PER_THREAD: usize = 8;
 
 /// Fills in the digests, with a few threads if there is enough to do.
-fn hash(root: &Root, changes: &mut [Change], threads: usize) -> Result<(), DiffError> {
+fn hash(root: &Root, changes: &mut [Change], (threads, stop): (usize, Stop<'_>)) -> Result<(), DiffError> {
     let files: Vec<usize> =
         (0..changes.len()).filter(|at| matches!(changes[*at].entry.kind, Kind::File { .. })).collect();
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::with_capacity(files.len()));
     let work = || {
         while let Some(at) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let result = hash_file(root, &changes[*at].entry.path);
+            let result = hash_file(root, &changes[*at].entry.path, stop);
             let failed = result.is_err();
             done.lock().unwrap_or_else(PoisonError::into_inner).push((*at, result));
             if failed {
@@ -299,17 +309,18 @@ fn hash(root: &Root, changes: &mut [Change], threads: usize) -> Result<(), DiffE
         std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
     }
     for (at, result) in done.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        let (digest, size) = result.map_err(|source| DiffError::Read { source })?;
+        let (digest, size) = result?;
         changes[at].entry.kind = Kind::File { size, digest };
     }
     Ok(())
 }
 
-fn hash_file(root: &Root, path: &LayerPath) -> io::Result<(Digest, u64)> {
-    let mut file = root.open_file(path)?;
+fn hash_file(root: &Root, path: &LayerPath, stop: Stop<'_>) -> Result<(Digest, u64), DiffError> {
+    let mut file = root.open_file(path).map_err(|source| DiffError::Read { source })?;
     let (mut hasher, mut size) = (Hasher::new(), 0);
     let mut buffer = vec![0; 128 << 10];
     loop {
+        stop.check()?;
         match file.read(&mut buffer) {
             Ok(0) => return Ok((hasher.finish(), size)),
             Ok(n) => {
@@ -317,7 +328,7 @@ fn hash_file(root: &Root, path: &LayerPath) -> io::Result<(Digest, u64)> {
                 size += n as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(root.named("read", path, error)),
+            Err(error) => return Err(DiffError::Read { source: root.named("read", path, error) }),
         }
     }
 }

@@ -50,7 +50,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Modules, from the ground up: [`path`] and [`xattr`]; [`index`]; [`codec`], [`compress`], [`passwd`], [`tar`] and
+//! Modules, from the ground up: [`path`], [`stop`] and [`xattr`]; [`index`]; [`codec`], [`compress`], [`passwd`], [`tar`] and
 //! [`tree`]; [`handle`]; [`view`]; [`unpack`] and [`diff`]; [`pack`]; [`flatten`].
 
 pub mod codec;
@@ -62,6 +62,7 @@ pub mod index;
 pub mod pack;
 pub mod passwd;
 pub mod path;
+pub mod stop;
 pub mod tar;
 pub mod tree;
 pub mod unpack;

@@ -16,8 +16,7 @@ use crate::tar::scan::{Sink, scan};
 use crate::tar::write::{TarWriter, written_mtime};
 use crate::tar::{Body, Member, TarError};
 use crate::tree::Root;
-use crate::unpack::{Form, Owners, UnpackError, Unpacked, Unpacker};
-use crate::view::View;
+use crate::unpack::{UnpackError, Unpacked, Unpacker};
 
 /// An entry and where its bytes are.
 #[derive(Clone, Debug)]
@@ -205,20 +204,17 @@ pub fn repack(reader: impl Read, out: impl Write, clamp: Option<i64>) -> Result<
     Ok(Packed { index, diff_id, size })
 }
 
-/// Writes `entries` as a tree below the directory `dest`, to be used as an overlay's lower directory above `lower`; files
-/// share their bytes with their originals where the filesystem can. Digests are checked as in [`pack`].
+/// Writes `entries` as a tree through `unpacker`, which is new; files share their bytes with their originals where the filesystem
+/// can. Digests are checked as in [`pack`].
 ///
 /// # Errors
 /// See [`PackError`]. What was written until then stays.
 pub fn write_tree(
     entries: &[PackEntry],
     opaque: &[LayerPath],
-    dest: &Path,
-    owners: Owners,
-    lower: &View,
+    mut unpacker: Unpacker<'_>,
 ) -> Result<Unpacked, PackError> {
     let mut sources = Sources::of(entries)?;
-    let mut unpacker = Unpacker::new(dest, Form::Overlay, owners)?.above(lower);
     for item in entries {
         let member = Member::from(&item.entry);
         if unpacker.may_clone() && sources.clone_file(item, &member, &mut unpacker)? {
@@ -328,7 +324,7 @@ impl<'a> Sources<'a> {
             _ => return Ok(false),
         };
         let Some(copy) = unpacker.place_clone(member, &original)? else { return Ok(false) };
-        let mut reader = Checked::new(Box::new(copy));
+        let mut reader = Checked::new(Box::new(unpacker.stop().over(copy)));
         io::copy(&mut reader, &mut io::sink()).map_err(opened)?;
         reader.verdict(&item.entry)?;
         Ok(true)

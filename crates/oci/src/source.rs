@@ -61,6 +61,9 @@ pub trait ImageSource: Send + Sync {
     /// Nobody wants anything from it any more: what is under way may end with [`SourceErrorKind::Cancelled`], and what waits for a
     /// network should, at once. For sources that never wait there is nothing to do.
     fn abandon(&self) {}
+
+    /// It is wanted again after [`ImageSource::abandon`], and nothing is under way.
+    fn resume(&self) {}
 }
 
 /// Why an image could not be had.

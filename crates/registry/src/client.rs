@@ -41,6 +41,11 @@ impl Client {
         self.session.cancel();
     }
 
+    /// Takes [`Client::cancel`] back. Nothing may be under way.
+    pub fn resume(&self) {
+        self.session.resume();
+    }
+
     /// Fetches the manifest or index that `reference` names, verified against the reference's digest, or else against
     /// the one that the registry names. No platform is picked.
     pub fn manifest(&self, reference: &Reference) -> Result<RawManifest, SourceError> {
@@ -106,5 +111,9 @@ impl ImageSource for Client {
 
     fn abandon(&self) {
         self.cancel();
+    }
+
+    fn resume(&self) {
+        Self::resume(self);
     }
 }

@@ -72,6 +72,11 @@ impl Downloader {
         self.transport.cancel();
     }
 
+    /// Takes [`Downloader::cancel`] back. Nothing may be under way.
+    pub fn resume(&self) {
+        self.transport.resume();
+    }
+
     /// Writes the body of what is `wanted` to `out`. Redirects are followed; any status but 200, and 304 if something is known, is an
     /// error. Connecting is tried again as [`Options::retry`] says; once bytes have come, a broken connection is [`Failure::Broken`],
     /// since `out` cannot take them back.

@@ -94,6 +94,10 @@ impl Session {
         self.transport.cancel();
     }
 
+    pub(crate) fn resume(&self) {
+        self.transport.resume();
+    }
+
     /// Finds out how to speak to a registry: HTTPS, except as [`Registry`]'s rules for loopback and insecure hosts say.
     ///
     /// Loopback is asked in plain HTTP first: a TLS server refuses that at once (a 400, an alert or a closed connection),

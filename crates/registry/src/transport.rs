@@ -68,6 +68,11 @@ impl Transport {
         }
     }
 
+    /// Takes the cancel flag back.
+    pub(crate) fn resume(&self) {
+        self.options.cancel.store(false, Ordering::Relaxed);
+    }
+
     /// Makes a request. Every answer is a success here, whatever its status.
     pub(crate) fn send(&self, call: Call<'_>) -> Result<Response<Body>, Failure> {
         retry::check(&self.options.cancel)?;

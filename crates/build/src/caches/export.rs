@@ -113,7 +113,7 @@ impl Export<'_> {
         let _alone = alone(self.store, id, self.reporter)?;
         let data = self.store.cache_path(&Digest::of(id.as_bytes())).join("data");
         let mut index = if data.is_dir() {
-            diff_upper(&data, &View::default(), self.store.owners(), self.threads)?
+            diff_upper(&data, &View::default(), self.store.owners(), (self.threads, self.reporter.stop()))?
         } else {
             Index::default()
         };

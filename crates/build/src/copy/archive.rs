@@ -11,6 +11,7 @@ use kiln_layer::handle::{BlobForm, LayerHandle};
 use kiln_layer::index::{Entry, Kind};
 use kiln_layer::pack::PackError;
 use kiln_layer::path::LayerPath;
+use kiln_layer::stop::{Stop, Stoppable};
 use kiln_layer::tar::looks_like_tar;
 use kiln_layer::tar::scan::{NullSink, scan};
 use kiln_oci::digest::{Digest, Hasher};
@@ -59,7 +60,7 @@ impl Archive {
     }
 
     /// Decompresses it into a file in `tmp` and reads its table of contents.
-    pub(crate) fn open(&mut self, tmp: &Path) -> Result<(), BuildErrorKind> {
+    pub(crate) fn open(&mut self, tmp: &Path, stop: Stop<'_>) -> Result<(), BuildErrorKind> {
         if self.unpacked.is_some() {
             return Ok(());
         }
@@ -70,9 +71,10 @@ impl Archive {
         self.file.seek(SeekFrom::Start(0))?;
         let mut plain = tempfile::NamedTempFile::new_in(tmp)?;
         let mut file = self.file.as_fd().try_clone_to_owned().map(File::from)?;
-        let mut hashed = Hashed { inner: &mut file, hasher: Hasher::new() };
-        let unpacked =
-            decompressor(&mut hashed, None).and_then(|mut reader| io::copy(&mut reader, plain.as_file_mut()));
+        let mut hashed = Hashed { inner: stop.over(&mut file), hasher: Hasher::new() };
+        let unpacked = decompressor(&mut hashed, None)
+            .and_then(|mut reader| io::copy(&mut stop.over(&mut reader), plain.as_file_mut()));
+        stop.check().map_err(io::Error::from)?;
         io::copy(&mut hashed, &mut io::sink())?;
         // The step's key says what the file was; a result of anything else must not be kept under it.
         if hashed.hasher.finish() != self.digest {
@@ -81,7 +83,9 @@ impl Archive {
         unpacked.map_err(|e| wrong(&e))?;
         plain.flush()?;
         let again = fs_err::File::open(plain.path())?;
-        let scanned = scan(again, &mut NullSink).map_err(|e| wrong(&e))?;
+        let scanned = scan(stop.over(again), &mut NullSink);
+        stop.check().map_err(io::Error::from)?;
+        let scanned = scanned.map_err(|e| wrong(&e))?;
         let blob = BlobForm { path: plain.path().to_owned(), format: Format::None };
         let handle =
             LayerHandle { index: Arc::new(scanned.index), tree: None, blob: Some(blob), later: None };
@@ -141,7 +145,7 @@ impl Archive {
 
 /// Hashes what passes.
 struct Hashed<'a> {
-    inner: &'a mut File,
+    inner: Stoppable<'a, &'a mut File>,
     hasher: Hasher,
 }
 

@@ -8,13 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use kiln_layer::path::LayerPath;
-use kiln_oci::digest::Digest;
+use kiln_layer::stop::Stop;
 use kiln_plan::CopiedPath;
 
 use crate::copy::gather::{Gathered, gather};
-use crate::error::{BuildErrorKind, IgnoredBy};
-use crate::files::{Files, Node};
+use crate::error::BuildErrorKind;
+use crate::files::Files;
 
 /// How old what was seen may be.
 const FRESH: Duration = Duration::from_millis(500);
@@ -45,76 +44,38 @@ impl Foreseen {
     }
 
     /// Looks at all that was announced. What fails is an error of the step, if there ever is one that asks.
-    pub(crate) fn look(&self, files: &dyn Files) {
+    pub(crate) fn look(&self, files: &dyn Files, stop: Stop<'_>) {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let over = || self.ended.load(Ordering::Relaxed) || stop.check().is_err();
         for (path, slot) in slots {
-            fill(&slot, &path, &Until { files, ended: &self.ended });
+            fill(&slot, &path, files, Stop::when(&over));
         }
     }
 
-    /// Nothing is wanted any more; a look that is under way ends at its next file.
+    /// Nothing is wanted any more; a look that is under way ends at once.
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::Relaxed);
     }
 
     /// What `path` names in `files`, the main context.
-    pub(crate) fn gather(&self, files: &dyn Files, path: &CopiedPath) -> Seen {
+    pub(crate) fn gather(&self, files: &dyn Files, path: &CopiedPath, stop: Stop<'_>) -> Seen {
         let slot = self.slots.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
         if let Some(slot) = slot {
-            let (seen, when) = fill(&slot, path, files);
+            let (seen, when) = fill(&slot, path, files, stop);
             let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(seen) = seen.filter(|_| when.elapsed() < FRESH) {
                 return seen;
             }
         }
-        gather(files, path)
+        gather(files, path, stop)
     }
 }
 
-fn fill<'s>(slot: &'s Slot, path: &CopiedPath, files: &dyn Files) -> &'s (Mutex<Option<Seen>>, Instant) {
-    slot.get_or_init(|| (Mutex::new(Some(gather(files, path))), Instant::now()))
-}
-
-/// Files until it is over.
-struct Until<'a> {
-    files: &'a dyn Files,
-    ended: &'a AtomicBool,
-}
-
-impl Until<'_> {
-    fn check(&self) -> Result<(), BuildErrorKind> {
-        if self.ended.load(Ordering::Relaxed) { Err(BuildErrorKind::Cancelled) } else { Ok(()) }
-    }
-}
-
-impl Files for Until<'_> {
-    fn node(&self, path: &LayerPath) -> Result<Option<Node>, BuildErrorKind> {
-        self.check()?;
-        self.files.node(path)
-    }
-
-    fn children(&self, dir: &LayerPath) -> Result<Vec<Vec<u8>>, BuildErrorKind> {
-        self.files.children(dir)
-    }
-
-    fn known(&self, path: &LayerPath, node: &Node) -> Option<Digest> {
-        self.files.known(path, node)
-    }
-
-    fn digest(&self, path: &LayerPath, node: &Node) -> Result<Digest, BuildErrorKind> {
-        self.check()?;
-        self.files.digest(path, node)
-    }
-
-    fn whence(&self) -> &str {
-        self.files.whence()
-    }
-
-    fn hidden_by(&self, path: &LayerPath) -> Option<IgnoredBy> {
-        self.files.hidden_by(path)
-    }
-
-    fn is_socket(&self, path: &LayerPath) -> bool {
-        self.files.is_socket(path)
-    }
+fn fill<'s>(
+    slot: &'s Slot,
+    path: &CopiedPath,
+    files: &dyn Files,
+    stop: Stop<'_>,
+) -> &'s (Mutex<Option<Seen>>, Instant) {
+    slot.get_or_init(|| (Mutex::new(Some(gather(files, path, stop))), Instant::now()))
 }

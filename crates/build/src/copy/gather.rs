@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use kiln_dockerfile::glob::PatternSet;
 use kiln_layer::path::LayerPath;
+use kiln_layer::stop::Stop;
 use kiln_oci::digest::{Digest, Hasher};
 use kiln_plan::CopiedPath;
 
@@ -43,7 +44,11 @@ impl Gathered {
 }
 
 /// Gathers what `path` names.
-pub(crate) fn gather(files: &dyn Files, path: &CopiedPath) -> Result<Vec<Gathered>, BuildErrorKind> {
+pub(crate) fn gather(
+    files: &dyn Files,
+    path: &CopiedPath,
+    stop: Stop<'_>,
+) -> Result<Vec<Gathered>, BuildErrorKind> {
     let excludes = PatternSet::new(&path.excludes).map_err(|e| BuildErrorKind::Copy {
         message: format!("--exclude: {e}"),
         help: Some("the patterns are those of .dockerignore".to_owned()),
@@ -57,7 +62,7 @@ pub(crate) fn gather(files: &dyn Files, path: &CopiedPath) -> Result<Vec<Gathere
         {
             continue;
         }
-        all.push(gather_match(files, &found, path.parents, &excludes)?);
+        all.push(gather_match(files, &found, path.parents, (&excludes, stop))?);
     }
     Ok(all)
 }
@@ -66,7 +71,7 @@ fn gather_match(
     files: &dyn Files,
     found: &Match,
     parents: bool,
-    excludes: &PatternSet,
+    (excludes, stop): (&PatternSet, Stop<'_>),
 ) -> Result<Gathered, BuildErrorKind> {
     let top =
         Item { below: LayerPath::root(), real: found.real.clone(), node: found.node.clone(), digest: None };
@@ -77,7 +82,10 @@ fn gather_match(
     if found.node.is_dir() {
         let mut level = vec![(found.real.clone(), LayerPath::root())];
         while !level.is_empty() {
-            let walked = in_parts(level.len(), DIRECTORIES, |i| walk_one(files, &level[i], excludes))?;
+            let walked = in_parts(level.len(), DIRECTORIES, |i| {
+                stop.check().map_err(std::io::Error::from)?;
+                walk_one(files, &level[i], excludes)
+            })?;
             level.clear();
             for (items, below) in walked {
                 gathered.items.extend(items);
@@ -90,7 +98,7 @@ fn gather_match(
         |item: &&mut Item| matches!(item.node.kind, NodeKind::File { .. }) && item.digest.is_none();
     let mut unknown: Vec<&mut Item> = gathered.items.iter_mut().filter(is_unknown).collect();
     let digests =
-        in_parts(unknown.len(), FILES, |i| files.digest(&unknown[i].real, &unknown[i].node).map(Some))?;
+        in_parts(unknown.len(), FILES, |i| files.digest(&unknown[i].real, &unknown[i].node, stop).map(Some))?;
     for (item, digest) in unknown.iter_mut().zip(digests) {
         item.digest = digest;
     }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use kiln_dockerfile::chmod;
 use kiln_layer::index::{Entry, Kind, Mtime};
 use kiln_layer::path::LayerPath;
+use kiln_layer::stop::Stop;
 use kiln_oci::digest::Digest;
 use kiln_plan::CopiedPath;
 use kiln_plan::model::{CopyOp, CopySource, Origin};
@@ -106,8 +107,8 @@ pub(crate) fn read(
                     None => reading.from.insert(open()?).clone(),
                 };
                 let found = match op.from {
-                    Origin::Context => foreseen.gather(from.files(), &wanted(op, pattern))?,
-                    _ => gather(from.files(), &wanted(op, pattern))?,
+                    Origin::Context => foreseen.gather(from.files(), &wanted(op, pattern), sources.stop())?,
+                    _ => gather(from.files(), &wanted(op, pattern), sources.stop())?,
                 };
                 read_path(op, pattern, &from, found, &mut reading)?;
             }
@@ -231,12 +232,12 @@ fn into_directory(op: &CopyOp) -> bool {
 }
 
 /// Finds the place of everything and uses up the reading's sources. `below` is the root filesystem; it is not looked at for `--link`. Archives are decompressed into
-/// `tmp`.
+/// `tmp`, unless `stop` says that nobody wants them any more.
 pub(crate) fn place(
     op: &CopyOp,
     reading: &mut Reading,
     (below, owner): (&dyn Files, Option<&Ids>),
-    tmp: &Path,
+    (tmp, stop): (&Path, Stop<'_>),
 ) -> Result<Vec<Planned>, BuildErrorKind> {
     let chmod = match op.chmod.as_deref().map(chmod::parse).transpose() {
         Ok(chmod) => chmod,
@@ -262,7 +263,7 @@ pub(crate) fn place(
             help: Some(format!("end the destination with a slash to make it a directory: {}/", op.dest)),
         });
     }
-    let to = To { dest: &dest, into, tmp };
+    let to = To { dest: &dest, into, tmp, stop };
     // What was gathered goes as it finds its place: of a large context there is never all twice.
     for source in std::mem::take(&mut reading.sources) {
         place_source(reading, source, &mut placement, &to)?;
@@ -283,6 +284,7 @@ struct To<'a> {
     dest: &'a LayerPath,
     into: bool,
     tmp: &'a Path,
+    stop: Stop<'a>,
 }
 
 fn place_source(
@@ -318,7 +320,7 @@ fn place_source(
             put
         }
         Taken::Archive(n) => {
-            reading.archives[n].open(to.tmp)?;
+            reading.archives[n].open(to.tmp, to.stop)?;
             reading.archives[n].put(n, placement, to.dest)
         }
     }

@@ -111,7 +111,7 @@ impl Checkout {
         );
         let files = Arc::new(ContextFiles::open(&tree.root, self.pinned.shown(), None, cache)?);
         let all = CopiedPath { excludes: op.excludes.clone(), ..CopiedPath::whole("/") };
-        let found = gather(files.as_ref(), &all)?;
+        let found = gather(files.as_ref(), &all, sources.stop())?;
         self.files = Some((files, found));
         Ok(())
     }

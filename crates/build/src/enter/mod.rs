@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use kiln_layer::stop::Stop;
 use kiln_plan::model::{NetworkMode, RunOp};
 use kiln_sandbox::{Network, Security, Spec, Ulimit};
 
@@ -138,7 +139,7 @@ impl Engine {
         let lease = self.store().lease()?;
         let step = visit.step()?;
         let layers = self.layers_of(&visit.layers()?, &step.text)?;
-        let mut lower = run::trees(self.store(), &layers, JOBS)?;
+        let mut lower = run::trees(self.store(), &layers, (JOBS, Stop::NEVER))?;
         lower.splice(0..0, self.failed_tree(visit, step));
         let view = view_of(self.store(), &layers)?;
         let op = visit.surroundings();

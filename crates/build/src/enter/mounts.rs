@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use kiln_layer::pack::write_tree;
-use kiln_layer::view::View;
+use kiln_layer::stop::Stop;
+use kiln_layer::unpack::{Form, Unpacker};
 use kiln_oci::digest::Digest;
 use kiln_plan::CopiedPath;
 use kiln_plan::model::{Origin, RunMount, RunMountKind, RunOp};
@@ -119,7 +120,7 @@ impl Again<'_> {
         };
         let gone = || EnterError::Gone { step: format!("--mount from={from:?}") };
         let layers = self.engine.layers_of(&layers.ok_or_else(gone)?, "--mount")?;
-        let mut lower = run::trees(self.engine.store(), &layers, super::JOBS)?;
+        let mut lower = run::trees(self.engine.store(), &layers, (super::JOBS, Stop::NEVER))?;
         if lower.is_empty() {
             lower.push(directory(&place.join("empty"))?);
         }
@@ -155,17 +156,17 @@ impl Again<'_> {
         };
         let (nobody, cancel) = (|_| {}, AtomicBool::new(false));
         let reporter = Reporter::new(&nobody, &cancel);
-        let sources = Sources::new(self.engine.store(), request.access(), &reporter, &cancel);
+        let sources = Sources::new(self.engine.store(), request.access(), &reporter);
         let contexts = Contexts::new(self.engine.store(), &request, &sources);
         let files = match from {
             Origin::Named(name) => contexts.named(name)?,
             _ => contexts.main()?,
         };
-        let found = gather(files.as_ref(), &CopiedPath::whole(source))?;
+        let found = gather(files.as_ref(), &CopiedPath::whole(source), Stop::NEVER)?;
         let entries = run::placed(&found, Attributes::default(), files.root())?;
         directory(tree)?;
-        write_tree(&entries, &[], tree, self.engine.store().owners(), &View::default())
-            .map_err(BuildErrorKind::from)?;
+        let unpacker = Unpacker::new(tree, Form::Overlay, self.engine.store().owners());
+        write_tree(&entries, &[], unpacker.map_err(BuildErrorKind::from)?).map_err(BuildErrorKind::from)?;
         let is_file = found.first().is_some_and(|f| !f.is_dir());
         Ok((tree.to_owned(), is_file.then(|| "file".to_owned())))
     }

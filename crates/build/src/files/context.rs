@@ -11,6 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use kiln_dockerfile::ignore::Ignore;
 use kiln_layer::index::Mtime;
 use kiln_layer::path::LayerPath;
+use kiln_layer::stop::Stop;
 use kiln_oci::digest::{Digest, Hasher};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, StatxFlags, openat, openat2, statx};
 use rustix::io::Errno;
@@ -265,7 +266,7 @@ impl Files for ContextFiles {
         node.stamp.and_then(|stamp| read(&self.cache).digest(path, &stamp))
     }
 
-    fn digest(&self, path: &LayerPath, node: &Node) -> Result<Digest, BuildErrorKind> {
+    fn digest(&self, path: &LayerPath, node: &Node, stop: Stop<'_>) -> Result<Digest, BuildErrorKind> {
         if let Some(known) = self.known(path, node) {
             return Ok(known);
         }
@@ -281,7 +282,7 @@ impl Files for ContextFiles {
             return Err(failed(Errno::INVAL));
         }
         let stamp = Stamp::of(&stat);
-        let digest = hash(&file, stat.stx_size).map_err(failed)?;
+        let digest = hash(&file, stat.stx_size, stop)?.map_err(failed)?;
         write(&self.cache).note_digest(path, &stamp, digest);
         Ok(digest)
     }
@@ -300,15 +301,19 @@ impl Files for ContextFiles {
 }
 
 /// Hashes a regular file of about `size` bytes.
-fn hash(file: &OwnedFd, size: u64) -> Result<Digest, Errno> {
+fn hash(file: &OwnedFd, size: u64, stop: Stop<'_>) -> Result<Result<Digest, Errno>, BuildErrorKind> {
     let mut hasher = Hasher::new();
     // One byte more, so that a small file ends with its first read.
     let mut buffer = vec![0; size.saturating_add(1).min(128 << 10) as usize];
     loop {
-        let count = rustix::io::read(file, &mut buffer)?;
+        stop.check().map_err(std::io::Error::from)?;
+        let count = match rustix::io::read(file, &mut buffer) {
+            Ok(count) => count,
+            Err(errno) => return Ok(Err(errno)),
+        };
         hasher.update(&buffer[..count]);
         if count < buffer.len() {
-            return Ok(hasher.finish());
+            return Ok(Ok(hasher.finish()));
         }
     }
 }

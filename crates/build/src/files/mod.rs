@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use kiln_layer::index::Mtime;
 use kiln_layer::path::LayerPath;
+use kiln_layer::stop::Stop;
 use kiln_oci::digest::Digest;
 
 use crate::error::{BuildErrorKind, IgnoredBy};
@@ -20,8 +21,8 @@ pub(crate) trait Files: Send + Sync {
     /// The names in directory `dir`, sorted, hidden ones left out.
     fn children(&self, dir: &LayerPath) -> Result<Vec<Vec<u8>>, BuildErrorKind>;
 
-    /// SHA-256 of the content of the regular file `path`, which [`Files::node`] gave as `node`.
-    fn digest(&self, path: &LayerPath, node: &Node) -> Result<Digest, BuildErrorKind>;
+    /// SHA-256 of the content of the regular file `path`, which [`Files::node`] gave as `node`; or none, when `stop` says so.
+    fn digest(&self, path: &LayerPath, node: &Node, stop: Stop<'_>) -> Result<Digest, BuildErrorKind>;
 
     /// The digest of the file `path`, which [`Files::node`] gave as `node`, if that takes no look at its content.
     fn known(&self, _path: &LayerPath, _node: &Node) -> Option<Digest> {

@@ -2,6 +2,7 @@
 
 use kiln_layer::index::{Entry, Kind};
 use kiln_layer::path::LayerPath;
+use kiln_layer::stop::Stop;
 use kiln_layer::view::{Found, View};
 use kiln_oci::digest::Digest;
 
@@ -86,7 +87,7 @@ impl Files for RootfsFiles {
         Ok(self.view.children(dir).iter().map(|found| found.entry.path.name().to_vec()).collect())
     }
 
-    fn digest(&self, path: &LayerPath, _: &Node) -> Result<Digest, BuildErrorKind> {
+    fn digest(&self, path: &LayerPath, _: &Node, _: Stop<'_>) -> Result<Digest, BuildErrorKind> {
         let found = self.view.lookup(path);
         let carrier = found.as_ref().and_then(|found| self.view.carrier(found));
         match carrier.map(|entry| &entry.kind) {

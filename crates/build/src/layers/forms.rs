@@ -8,6 +8,7 @@ use kiln_layer::compress::{Compression as Codec, Compressor, Format};
 use kiln_layer::handle::{BlobForm, LayerHandle};
 use kiln_layer::index::{Entry, Index, Kind};
 use kiln_layer::pack::{PackEntry, pack_layer, pack_placed, write_tree};
+use kiln_layer::stop::Stop;
 use kiln_layer::tar::scan::{Sink, scan};
 use kiln_layer::unpack::{Form, Unpacker};
 use kiln_layer::view::View;
@@ -88,12 +89,14 @@ pub(crate) fn ensure_tree(
     store: &Store,
     layer: &Layer,
     below: &View,
+    stop: Stop<'_>,
 ) -> Result<std::path::PathBuf, BuildErrorKind> {
     let path = store.tree_path(&layer.id);
     if path.exists() {
         return Ok(path);
     }
-    let _turn = store.lock(&format!("tree-{}", layer.id.hex())).map_err(|e| e.kind)?;
+    let go_on = || Ok(stop.check().map_err(io::Error::from)?);
+    let _turn = store.lock_while(&format!("tree-{}", layer.id.hex()), go_on)?;
     if path.exists() {
         return Ok(path);
     }
@@ -105,7 +108,7 @@ pub(crate) fn ensure_tree(
         });
     };
     let mut tree = UnfinishedTree::new(store)?;
-    let scanned = ahead(blob.reader()?, |reader| scan(reader, tree.sink()))?;
+    let scanned = ahead(stop.over(blob.reader()?), |reader| scan(reader, tree.sink()))?;
     if scanned.index.content_id() != layer.content {
         return Err(BuildErrorKind::Store {
             path: blob.path.clone(),
@@ -171,9 +174,11 @@ pub(crate) fn new_tree(
     store: &Store,
     entries: Vec<PackEntry>,
     below: &View,
+    stop: Stop<'_>,
 ) -> Result<Layer, BuildErrorKind> {
     let unfinished = tempfile::Builder::new().prefix("tree-").tempdir_in(store.tmp())?;
-    write_tree(&entries, &[], unfinished.path(), store.owners(), below)?;
+    let unpacker = Unpacker::new(unfinished.path(), Form::Overlay, store.owners())?;
+    write_tree(&entries, &[], unpacker.above(below).until(stop))?;
     let index = index_of(entries);
     keep_tree(store, index, &unfinished.keep())
 }
@@ -244,7 +249,8 @@ pub(crate) fn ensure_blob(
         return Ok(blob);
     }
     let name = form_name(&form);
-    let _turn = store.lock(&format!("blob-{}-{name}", layer.id.hex())).map_err(|e| e.kind)?;
+    let turn = format!("blob-{}-{name}", layer.id.hex());
+    let _turn = store.lock_while(&turn, || packing.reporter.check())?;
     if let Some(blob) = known_blob(store, layer, &form)? {
         return Ok(blob);
     }

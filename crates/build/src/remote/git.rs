@@ -110,7 +110,7 @@ impl Sources<'_> {
                 keep_git_dir: pinned.keeps_git_dir(),
                 commit_times: source.mtime.as_deref() != Some("checkout"),
             };
-            let within = Within { place, cancel: self.cancel };
+            let within = Within { place, stop: self.stop() };
             let made = repositories.check_out(&repository, &order, within).map_err(failed)?;
             let record = TreeRecord {
                 url: pinned.shown(),
@@ -136,7 +136,7 @@ impl Sources<'_> {
         }
         let repository = secrets::of_repository(&self.access, source)?;
         let place = self.place().map_err(RemoteError::Io)?;
-        let within = Within { place: place.path(), cancel: self.cancel };
+        let within = Within { place: place.path(), stop: self.stop() };
         let found = self.repositories()?.resolve(&repository, &source.reference, within)?;
         self.note_resolved(id, found.clone());
         Ok(found)

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use kiln_dockerfile::source::{GitSource, shown};
+use kiln_layer::stop::Stop;
 use serde::{Deserialize, Serialize};
 
 use crate::error::RemoteError;
@@ -21,6 +21,13 @@ pub trait Fetcher: Send + Sync {
     /// # Errors
     /// Any other status than 200. After [`RemoteError::Cut`] part of the body may have been written.
     fn fetch(&self, ask: &Ask<'_>, out: &mut dyn io::Write) -> Result<Fetched, RemoteError>;
+
+    /// Nobody wants anything from it any more: what is under way ends with [`RemoteError::Cancelled`] at once, and so does what comes
+    /// after.
+    fn abandon(&self) {}
+
+    /// It is wanted again.
+    fn resume(&self) {}
 }
 
 /// A question to a web server.
@@ -100,8 +107,8 @@ pub struct Repository {
 pub struct Within<'a> {
     /// An empty folder, which the caller takes away.
     pub place: &'a Path,
-    /// Once true, whatever waits comes back.
-    pub cancel: &'a AtomicBool,
+    /// Once it says so, whatever waits comes back.
+    pub stop: Stop<'a>,
 }
 
 /// What a reference stands for.

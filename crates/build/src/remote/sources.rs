@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
+use kiln_layer::stop::Stop;
 use kiln_oci::crash::around;
 use kiln_oci::digest::Digest;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,6 @@ pub(crate) struct Sources<'a> {
     pub(super) store: &'a Store,
     pub(super) access: Access<'a>,
     pub(super) reporter: &'a Reporter<'a>,
-    pub(super) cancel: &'a AtomicBool,
     asked: Mutex<HashSet<Digest>>,
     resolved: Mutex<HashMap<Digest, Resolved>>,
 }
@@ -47,13 +46,23 @@ pub(super) struct TreeRecord {
 }
 
 impl<'a> Sources<'a> {
-    pub(crate) fn new(
-        store: &'a Store,
-        access: Access<'a>,
-        reporter: &'a Reporter<'a>,
-        cancel: &'a AtomicBool,
-    ) -> Self {
-        Self { store, access, reporter, cancel, asked: Mutex::default(), resolved: Mutex::default() }
+    pub(crate) fn new(store: &'a Store, access: Access<'a>, reporter: &'a Reporter<'a>) -> Self {
+        Self { store, access, reporter, asked: Mutex::default(), resolved: Mutex::default() }
+    }
+
+    /// For work that takes long: whether it is to be left undone.
+    pub(crate) fn stop(&self) -> Stop<'_> {
+        self.reporter.stop()
+    }
+
+    /// The build has failed: what still waits for a server is to end.
+    pub(crate) fn abandon(&self) {
+        self.access.fetcher.inspect(|fetcher| fetcher.abandon());
+    }
+
+    /// The failure was made good.
+    pub(crate) fn resume(&self) {
+        self.access.fetcher.inspect(|fetcher| fetcher.resume());
     }
 
     /// The store's blobs.

@@ -14,7 +14,8 @@ use std::sync::atomic::Ordering;
 use kiln_layer::diff::diff_upper;
 use kiln_layer::index::Index;
 use kiln_layer::path::LayerPath;
-use kiln_layer::unpack::Owners;
+use kiln_layer::stop::Stop;
+use kiln_layer::unpack::{Form, Owners, Unpacker};
 use kiln_layer::view::View;
 use kiln_oci::digest::Digest;
 use kiln_plan::model::{NetworkMode, RunOp};
@@ -123,7 +124,8 @@ impl Execution<'_> {
         let (work, op) = (self.work, self.op);
         let scratch = Scratch::new(work.store)?;
         let span = work.reporter.span(SpanKind::Unpack, || "layers".to_owned());
-        let lower = trees(work.store, &self.rootfs.layers(work.puller())?, work.request.jobs)?;
+        let on = (work.request.jobs, work.reporter.stop());
+        let lower = trees(work.store, &self.rootfs.layers(work.puller())?, on)?;
         drop(span);
         let view = self.rootfs.view(work.puller())?;
         let identity = users::identity(&view, &op.user)?;
@@ -181,7 +183,7 @@ impl Execution<'_> {
         }
         mounts.finish()?;
         let _span = work.reporter.span(SpanKind::Diff, || command.to_owned());
-        let index = diff_upper(&upper, &view, work.store.owners(), work.request.jobs)?;
+        let index = diff_upper(&upper, &view, work.store.owners(), on)?;
         Ok(forms::keep_tree(work.store, index, &upper)?.times_of_run(true))
     }
 }
@@ -191,7 +193,7 @@ impl Execution<'_> {
 pub(crate) fn trees(
     store: &Store,
     layers: &[Arc<Layer>],
-    jobs: usize,
+    (jobs, stop): (usize, Stop<'_>),
 ) -> Result<Vec<std::path::PathBuf>, BuildErrorKind> {
     let there = |layer: &Arc<Layer>| store.tree_path(&layer.id).exists();
     let missing: Vec<usize> = (0..layers.len()).filter(|i| !there(&layers[*i])).collect();
@@ -200,7 +202,7 @@ pub(crate) fn trees(
         side_by_side(jobs, missing.len(), |n| {
             let i = missing[n];
             let below = View::new(view.layers()[..i].to_vec());
-            forms::ensure_tree(store, &layers[i], &below).map(drop)
+            forms::ensure_tree(store, &layers[i], &below, stop).map(drop)
         })?;
     }
     let mut trees = Vec::with_capacity(layers.len());
@@ -232,7 +234,7 @@ pub(crate) fn prepare_upper(
         let planned = placement.finish();
         entries = planned.into_iter().map(|p| PackEntry { entry: p.entry, content: Content::None }).collect();
     }
-    write_tree(&entries, &[], upper, owners, view)?;
+    write_tree(&entries, &[], Unpacker::new(upper, Form::Overlay, owners)?.above(view))?;
     Ok(())
 }
 

@@ -8,8 +8,7 @@ use kiln_layer::index::Mtime;
 use kiln_layer::pack::{Content, PackEntry, write_tree};
 use kiln_layer::path::LayerPath;
 use kiln_layer::tree::Root;
-use kiln_layer::unpack::Owners;
-use kiln_layer::view::View;
+use kiln_layer::unpack::{Form, Owners, Unpacker};
 use kiln_plan::CopiedPath;
 use kiln_plan::model::{CacheSharing, Origin, RunMount, RunMountKind, RunOp};
 use kiln_sandbox::{Mount, MountKind, Scratch as MountScratch};
@@ -75,7 +74,7 @@ fn add_bound(
         return Ok(None);
     }
     let opened = work.open(from)?;
-    let found = gather(opened.files(), &CopiedPath::whole(source))?;
+    let found = gather(opened.files(), &CopiedPath::whole(source), work.reporter.stop())?;
     add_gathered(parts, source, &found, (opened.keeps_owners(), linked));
     Ok(Some((opened, found)))
 }
@@ -176,8 +175,8 @@ impl Preparing<'_> {
     fn bind(&self, from: &Origin, source: &str, readwrite: bool) -> Result<MountKind, BuildErrorKind> {
         let scratch = if readwrite { Some(self.scratch_pair()?) } else { None };
         if let Some((rootfs, _)) = self.work.rootfs_of(from)? {
-            let mut lower =
-                super::trees(self.work.store, &rootfs.layers(self.work.puller())?, self.work.request.jobs)?;
+            let on = (self.work.request.jobs, self.work.reporter.stop());
+            let mut lower = super::trees(self.work.store, &rootfs.layers(self.work.puller())?, on)?;
             if lower.is_empty() {
                 lower.push(self.directory("empty")?);
             }
@@ -198,9 +197,13 @@ impl Preparing<'_> {
         };
         let tree = self.directory("tree")?;
         let entries = placed(found, Attributes::default(), context.root())?;
-        write_tree(&entries, &[], &tree, self.work.store.owners(), &View::default())?;
+        write_tree(&entries, &[], self.unpacker(&tree)?)?;
         let is_file = found.first().is_some_and(|f| !f.is_dir());
         Ok((tree, is_file.then(|| "file".to_owned())))
+    }
+
+    fn unpacker(&self, dest: &Path) -> Result<Unpacker<'_>, BuildErrorKind> {
+        Ok(Unpacker::new(dest, Form::Overlay, self.work.store.owners())?.until(self.work.reporter.stop()))
     }
 
     fn directory(&self, name: &str) -> Result<PathBuf, BuildErrorKind> {
@@ -224,7 +227,8 @@ impl Preparing<'_> {
                 (Some((opened, found)), _) => self.seed(opened, found, &unfinished)?,
                 (None, Some(from)) => {
                     let opened = self.work.open(from)?;
-                    let found = gather(opened.files(), &CopiedPath::whole(source))?;
+                    let found =
+                        gather(opened.files(), &CopiedPath::whole(source), self.work.reporter.stop())?;
                     self.seed(&opened, &found, &unfinished)?;
                 }
                 (None, None) => {}
@@ -261,7 +265,7 @@ impl Preparing<'_> {
                 entries
             }
         };
-        write_tree(&entries, &[], dest, self.work.store.owners(), &View::default())?;
+        write_tree(&entries, &[], self.unpacker(dest)?)?;
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use kiln_layer::stop::Stopping;
 use kiln_sandbox::{Exit, Spec, Stdio, spawn};
 
 use crate::error::BuildErrorKind;

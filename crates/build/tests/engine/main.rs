@@ -22,6 +22,7 @@ mod places;
 mod remote;
 mod running;
 mod shelf;
+mod stopping;
 mod storing;
 mod together;
 
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         past::CASES,
         keys::CASES,
         remote::CASES,
+        stopping::CASES,
         storing::CASES,
         together::CASES,
     ]

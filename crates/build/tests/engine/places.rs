@@ -181,11 +181,11 @@ fn rootfs() {
     let built = engine.build(&request, &|_| {}, &never).unwrap();
     let tree = ground.path("tree");
     fs_err::create_dir(&tree).unwrap();
-    engine.write_rootfs(&built[0], &tree).unwrap();
+    engine.write_rootfs(&built[0], &tree, &never).unwrap();
     assert_eq!(fs_err::read_to_string(tree.join("d/old")).unwrap(), "1");
     assert_eq!(fs_err::metadata(tree.join("d")).unwrap().permissions().mode() & 0o7777, 0o750);
     let mut tar = Vec::new();
-    engine.write_rootfs_tar(&built[0], &mut tar).unwrap();
+    engine.write_rootfs_tar(&built[0], &mut tar, &never).unwrap();
     let mut archive = tar::Archive::new(tar.as_slice());
     let entries = archive.entries().unwrap().map(Result::unwrap);
     let entries: Vec<_> = entries
@@ -199,7 +199,7 @@ fn rootfs() {
     );
     let mut tar = Vec::new();
     let parts = [("linux_b".to_owned(), &built[0]), ("linux_a".to_owned(), &built[0])];
-    engine.write_rootfs_folders(&parts, &mut tar).unwrap();
+    engine.write_rootfs_folders(&parts, &mut tar, &never).unwrap();
     let mut archive = tar::Archive::new(tar.as_slice());
     let entries = archive.entries().unwrap().map(Result::unwrap);
     let names: Vec<_> = entries.map(|e| e.path().unwrap().display().to_string()).collect();

@@ -17,7 +17,7 @@ use kiln_oci::reference::Reference;
 use kiln_oci::source::{ImageSource, ResolvedImage, SourceError, SourceErrorKind};
 
 /// Longer than any test takes.
-const FOR_EVER: Duration = Duration::from_secs(60);
+pub(crate) const FOR_EVER: Duration = Duration::from_secs(60);
 
 /// Images by name, and what was asked of them.
 #[derive(Default)]
@@ -30,6 +30,8 @@ pub(crate) struct Shelf {
     pub(crate) hurried: AtomicUsize,
     /// The layer with this digest comes only when nobody wants it any more.
     pub(crate) stuck: Mutex<Option<Digest>>,
+    /// The question for this image is answered only when nobody wants it any more.
+    pub(crate) deaf: Mutex<Option<String>>,
     abandoned: (Mutex<bool>, Condvar),
     /// Whether nothing answers any more.
     pub(crate) gone: std::sync::atomic::AtomicBool,
@@ -130,9 +132,23 @@ impl Shelf {
         (self.resolved.load(Ordering::Relaxed), self.opened.load(Ordering::Relaxed))
     }
 
+    /// Whether nobody wants anything from it.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        *self.abandoned.0.lock().unwrap()
+    }
+
+    /// Waits until nobody wants anything from it.
+    fn until_abandoned(&self, reference: &Reference) -> SourceError {
+        let (abandoned, changed) = &self.abandoned;
+        let waited = changed.wait_timeout_while(abandoned.lock().unwrap(), FOR_EVER, |over| !*over);
+        assert!(!waited.unwrap().1.timed_out(), "nobody said that the build had failed");
+        SourceError { reference: reference.familiar(), kind: SourceErrorKind::Cancelled }
+    }
+
     fn answer<T>(&self, reference: &Reference, found: Option<T>) -> Result<T, SourceError> {
         let (host, detail) = (reference.registry.clone(), "no route".to_owned());
         let kind = match found {
+            _ if self.is_abandoned() => SourceErrorKind::Cancelled,
             _ if self.gone.load(Ordering::Relaxed) => SourceErrorKind::Unreachable { host, detail },
             Some(found) => return Ok(found),
             None => SourceErrorKind::NotFound,
@@ -144,6 +160,9 @@ impl Shelf {
 impl ImageSource for Shelf {
     fn resolve(&self, reference: &Reference, _: &Platform) -> Result<ResolvedImage, SourceError> {
         self.resolved.fetch_add(1, Ordering::Relaxed);
+        if self.deaf.lock().unwrap().as_ref() == Some(&reference.familiar()) {
+            return Err(self.until_abandoned(reference));
+        }
         let image = self.images.lock().unwrap().get(&reference.familiar()).cloned();
         let image = self.answer(reference, image)?;
         image.verify().map_err(|kind| SourceError { reference: reference.familiar(), kind })
@@ -165,11 +184,7 @@ impl ImageSource for Shelf {
     ) -> Result<Box<dyn Read + Send>, SourceError> {
         self.opened.fetch_add(1, Ordering::Relaxed);
         if *self.stuck.lock().unwrap() == Some(blob.digest) {
-            let (abandoned, changed) = &self.abandoned;
-            let waited = changed.wait_timeout_while(abandoned.lock().unwrap(), FOR_EVER, |over| !*over);
-            assert!(!waited.unwrap().1.timed_out(), "nobody said that the build had failed");
-            let reference = image.reference.familiar();
-            return Err(SourceError { reference, kind: SourceErrorKind::Cancelled });
+            return Err(self.until_abandoned(&image.reference));
         }
         let bytes = self.blobs.lock().unwrap().get(&blob.digest).cloned();
         Ok(Box::new(Cursor::new(self.answer(&image.reference, bytes)?)))
@@ -178,5 +193,9 @@ impl ImageSource for Shelf {
     fn abandon(&self) {
         *self.abandoned.0.lock().unwrap() = true;
         self.abandoned.1.notify_all();
+    }
+
+    fn resume(&self) {
+        *self.abandoned.0.lock().unwrap() = false;
     }
 }

@@ -156,7 +156,7 @@ fn build_unverified_of(ground: &Ground, request: &Request) -> Result<String, Bui
     let built = engine.build(request, &|_| {}, &never).map_err(|e| e.kind)?;
     let parts = engine.parts(&built[0], &ground.form, &|_| {}, &never).map_err(|e| e.kind)?;
     // Also as an export would: out of whatever form there is.
-    engine.write_rootfs_tar(&built[0], &mut std::io::sink()).map_err(|e| e.kind)?;
+    engine.write_rootfs_tar(&built[0], &mut std::io::sink(), &never).map_err(|e| e.kind)?;
     let composed = kiln_oci::compose::compose(engine.store().content(), &[parts], &Default::default());
     Ok(composed.map_err(BuildErrorKind::from)?.root.digest.to_string())
 }

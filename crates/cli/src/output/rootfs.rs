@@ -40,7 +40,7 @@ pub(crate) fn directory(
         for built in maker.built {
             let into = if split { aside.path().join(folder(built)) } else { aside.path().to_owned() };
             fs_err::create_dir_all(&into)?;
-            maker.engine.write_rootfs(built, &into)?;
+            maker.engine.write_rootfs(built, &into, maker.cancel)?;
         }
         install(aside, dest, delete)
     })
@@ -122,10 +122,10 @@ pub(crate) fn tar(maker: &Maker<'_>, dest: &Dest, split: Option<bool>) -> Result
         let mut target = Target::open(dest)?;
         let mut out = BufWriter::with_capacity(1 << 20, target.file());
         let written = match maker.built {
-            [built] if !split => maker.engine.write_rootfs_tar(built, &mut out),
+            [built] if !split => maker.engine.write_rootfs_tar(built, &mut out, maker.cancel),
             all => {
                 let parts: Vec<_> = all.iter().map(|built| (folder(built), built)).collect();
-                maker.engine.write_rootfs_folders(&parts, &mut out)
+                maker.engine.write_rootfs_folders(&parts, &mut out, maker.cancel)
             }
         };
         written.map_err(|e| if is_broken_pipe(&e.kind) { CliError::BrokenPipe } else { e.into() })?;

@@ -17,6 +17,7 @@ pub use error::UnpackError;
 use place::Parents;
 
 use crate::path::LayerPath;
+use crate::stop::Stop;
 use crate::tar::scan::Sink;
 use crate::tar::{Body, Member};
 use crate::tree::Root;
@@ -66,6 +67,7 @@ pub struct Unpacker<'a> {
     /// Until the filesystem has said that it knows no reflinks, or none from where the originals are. To ask it again for each
     /// file is dear: the file that was made in vain slows the making of all others down (ext4 avoids inodes just freed).
     may_clone: bool,
+    stop: Stop<'a>,
 }
 
 impl<'a> Unpacker<'a> {
@@ -86,6 +88,7 @@ impl<'a> Unpacker<'a> {
             directories,
             skipped: Unpacked::default(),
             may_clone: true,
+            stop: Stop::NEVER,
         })
     }
 
@@ -95,6 +98,17 @@ impl<'a> Unpacker<'a> {
     pub fn above(mut self, lower: &'a View) -> Self {
         self.lower = Some(lower);
         self
+    }
+
+    /// Ends with an error that holds [`crate::stop::Stopped`] when `stop` says so. What was unpacked until then stays.
+    #[must_use]
+    pub fn until(mut self, stop: Stop<'a>) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    pub(crate) fn stop(&self) -> Stop<'a> {
+        self.stop
     }
 
     /// Puts one member in its place, a file with the bytes of `content`.
@@ -155,6 +169,7 @@ impl<'a> Unpacker<'a> {
     }
 
     fn placed(&mut self, member: &Member, content: &mut dyn Read) -> io::Result<()> {
+        self.stop.check()?;
         match &member.body {
             Body::Directory => return self.directory(member),
             Body::Opaque => return self.opaque(&member.path),
@@ -167,7 +182,7 @@ impl<'a> Unpacker<'a> {
         match &member.body {
             Body::File { size } => {
                 let mut file = place::new_file(&parent, name)?;
-                place::fill(&mut file, *size, content)?;
+                place::fill(&mut file, *size, &mut self.stop.over(content))?;
                 if !metadata::set_by_handle(&file, member, self.owners)? {
                     self.skipped.attributes.push(member.path.clone());
                 }

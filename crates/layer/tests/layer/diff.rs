@@ -7,6 +7,7 @@ use kiln_layer::diff::{DiffError, diff_upper};
 use kiln_layer::handle::LayerHandle;
 use kiln_layer::index::{Index, Kind};
 use kiln_layer::pack::pack_tree;
+use kiln_layer::stop::Stop;
 use kiln_layer::tar::scan::scan;
 use kiln_layer::unpack::{Form, Owners, Unpacker};
 use kiln_layer::view::View;
@@ -45,7 +46,7 @@ fn overlay(archive: Archive, script: &str) -> (Index, View, tempfile::TempDir) {
          cd merged; . ../script'",
         at,
     );
-    let index = diff_upper(&at.join("upper"), &view, Owners::Keep, 2).unwrap();
+    let index = diff_upper(&at.join("upper"), &view, Owners::Keep, (2, Stop::NEVER)).unwrap();
     (index, view, temporary)
 }
 
@@ -175,7 +176,7 @@ fn made_by_hand() {
     );
     let view = View::new(vec![lower]);
     for threads in [1, 2, 8] {
-        let index = diff_upper(at, &view, Owners::Mine, threads).unwrap();
+        let index = diff_upper(at, &view, Owners::Mine, (threads, Stop::NEVER)).unwrap();
         assert_eq!(listing(&index), ["w/gone", "d/kept", "f/kept/new", "d/op", "f/op/x", "f/secret"]);
         assert_eq!(index.opaque, [path("op")]);
         let new = index.get(&path("kept/new")).unwrap();
@@ -186,17 +187,23 @@ fn made_by_hand() {
         assert!(index.entries.iter().all(|e| e.xattrs.is_empty()));
     }
     sh("chmod 600 secret; setfattr -n user.overlay.redirect -v /kept op", at);
-    assert!(matches!(diff_upper(at, &view, Owners::Mine, 1), Err(DiffError::Mark { .. })));
+    assert!(matches!(diff_upper(at, &view, Owners::Mine, (1, Stop::NEVER)), Err(DiffError::Mark { .. })));
 }
 
 #[test]
 fn many_files_with_any_number_of_threads() {
     let temporary = tempfile::tempdir().unwrap();
     sh("mkdir d; for i in $(seq 1 300); do echo $i >d/$i; done; chmod 755 .", temporary.path());
-    let one = diff_upper(temporary.path(), &View::default(), Owners::Mine, 1).unwrap();
+    let one = diff_upper(temporary.path(), &View::default(), Owners::Mine, (1, Stop::NEVER)).unwrap();
     assert_eq!(one.entries.len(), 301);
     for threads in [2, 8] {
-        assert_eq!(diff_upper(temporary.path(), &View::default(), Owners::Mine, threads).unwrap(), one);
+        assert_eq!(
+            diff_upper(temporary.path(), &View::default(), Owners::Mine, (threads, Stop::NEVER)).unwrap(),
+            one
+        );
     }
+    let over = std::sync::atomic::AtomicBool::new(true);
+    let stopped = diff_upper(temporary.path(), &View::default(), Owners::Mine, (2, Stop::when(&over)));
+    assert!(matches!(stopped, Err(DiffError::Stopped(_))));
     assert_eq!(one.get(&path("d/17")).unwrap().kind, Kind::File { size: 3, digest: Digest::of(b"17\n") });
 }

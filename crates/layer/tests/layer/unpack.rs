@@ -3,10 +3,12 @@
 use std::io::empty;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use kiln_layer::flatten::flatten;
 use kiln_layer::index::{Kind, Mtime};
 use kiln_layer::pack::{Content, PackEntry, PackError, pack, pack_tree, write_tree};
+use kiln_layer::stop::{Stop, was_stopped};
 use kiln_layer::tar::Member;
 use kiln_layer::tar::scan::scan;
 use kiln_layer::tree::Root;
@@ -176,8 +178,11 @@ fn trees_out_of_other_places() {
     entries.push(outside("f", b"outside"));
     entries.push(outside("large", &[b'x'; 20_000]));
     entries.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
-    let skipped =
-        write_tree(&entries, &[path("dir")], &at.join("tree"), Owners::Mine, &View::default()).unwrap();
+    let to = |name: &str| Unpacker::new(&at.join(name), Form::Overlay, Owners::Mine).unwrap();
+    let stopped = AtomicBool::new(true);
+    let error = write_tree(&entries, &[], to("tree").until(Stop::when(&stopped))).unwrap_err();
+    assert!(was_stopped(&error), "{error}");
+    let skipped = write_tree(&entries, &[path("dir")], to("tree")).unwrap();
     assert_eq!(skipped, kiln_layer::unpack::Unpacked::default());
     assert_eq!(
         sh(
@@ -198,11 +203,9 @@ fn trees_out_of_other_places() {
     let direct = pack(&entries, &[path("dir")], std::io::sink(), None);
     assert_eq!(from_tree.unwrap(), direct.unwrap());
     // Somebody edits the context.
-    for (script, owners) in
-        [("printf 0utside >context/f", Owners::Mine), ("printf out >context/f", Owners::Mine)]
-    {
+    for script in ["printf 0utside >context/f", "printf out >context/f"] {
         sh(&format!("{script}; rm -rf again; mkdir again"), at);
-        let error = write_tree(&entries, &[], &at.join("again"), owners, &View::default()).unwrap_err();
+        let error = write_tree(&entries, &[], to("again")).unwrap_err();
         assert!(matches!(error, PackError::Changed { .. }), "{script}: {error}");
     }
 }
