@@ -7,7 +7,7 @@
 //! ```
 //!
 //! One task holds the floor until it ends; what the others say waits. If the holder has been silent for a while and others have
-//! something to say, the floor changes hands (`#5 ...`). Numbers are given in the order of appearance.
+//! something to say, or if one of them has so much that keeping it would cost memory, the floor changes hands (`#5 ...`). Numbers are given in the order of appearance.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -20,6 +20,9 @@ use crate::render::why::reasons;
 
 /// How long the holder of the floor may be silent while others wait.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How many bytes of one task's log wait at most.
+const CROWDED: usize = 256 << 10;
 
 /// How often a transfer that is not complete is mentioned.
 const TRANSFER_EVERY: Duration = Duration::from_secs(5);
@@ -46,6 +49,8 @@ struct Task {
     lines: Lines,
     /// To be printed behind `#N `.
     waiting: Vec<String>,
+    /// Bytes of the log in `waiting`.
+    crowd: usize,
     transfers: BTreeMap<String, Transfer>,
 }
 
@@ -104,10 +109,20 @@ impl Plain {
     fn print(&mut self, now: Duration, out: &mut String) {
         if let Some((holder, since)) = self.floor {
             let quiet = now.saturating_sub(since) > PATIENCE;
+            if let Some(crowded) = self.crowded(holder) {
+                self.speak(holder, now, out);
+                if self.floor.is_some() {
+                    let _ = writeln!(out, "#{} ...\n", self.task(holder).number.unwrap_or_default());
+                }
+                self.floor = None;
+                self.speak(crowded, now, out);
+                return;
+            }
             if self.speak(holder, now, out) {
                 return;
             }
-            if self.task(holder).ended.is_none() {
+            // What has ended is not here any more.
+            if self.tasks.contains_key(&holder) {
                 if !quiet || !self.others_wait(holder) {
                     return;
                 }
@@ -122,6 +137,11 @@ impl Plain {
         if let Some(id) = next {
             self.speak(id, now, out);
         }
+    }
+
+    /// A task that runs beside the holder of the floor and has more to say than should wait.
+    fn crowded(&self, holder: TaskId) -> Option<TaskId> {
+        self.running.iter().copied().find(|id| *id != holder && self.tasks[id].crowd > CROWDED)
     }
 
     fn others_wait(&self, holder: TaskId) -> bool {
@@ -144,6 +164,7 @@ impl Plain {
         for line in task.waiting.drain(..) {
             let _ = writeln!(out, "#{number} {line}");
         }
+        task.crowd = 0;
         let ended = task.ended.take();
         if let Some((at, outcome)) = ended {
             let took = at.saturating_sub(task.started.unwrap_or(at));
@@ -187,6 +208,7 @@ impl Task {
     fn log(&mut self, line: &str, now: Duration) {
         let time = now.saturating_sub(self.started.unwrap_or(now));
         self.waiting.push(format!("{:.3} {line}", time.as_secs_f64()));
+        self.crowd += line.len() + size_of::<String>();
     }
 
     fn transfer(&mut self, item: String, current: u64, total: Option<u64>, now: Duration) {

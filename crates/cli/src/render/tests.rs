@@ -87,6 +87,54 @@ fn plain() {
     check("story.plain", &out);
 }
 
+/// What `events` of two tasks, 0 and 1, make plain progress print.
+fn told(events: impl IntoIterator<Item = Event>) -> String {
+    let mut screen = Plain::default();
+    let mut out = String::new();
+    let beginning = [
+        announced(0, TaskKind::Step, "[a 1/1] RUN a", Some(1)),
+        announced(1, TaskKind::Step, "[b 1/1] RUN b", Some(2)),
+        started(0, 0),
+        started(1, 0),
+    ];
+    for event in beginning.into_iter().chain(events) {
+        screen.event(event, Duration::ZERO, &mut out);
+    }
+    out
+}
+
+#[test]
+fn who_ended_while_another_spoke_is_heard_when_that_one_is_the_last() {
+    let out = told([
+        output(0, "a\n"),
+        output(1, "b\n"),
+        finished(1, 0, TaskOutcome::Failed),
+        finished(0, 0, TaskOutcome::Cancelled),
+    ]);
+    let expected =
+        "#1 [a 1/1] RUN a\n#1 0.000 a\n#1 CANCELED\n\n#2 [b 1/1] RUN b\n#2 0.000 b\n#2 ERROR 0.0s\n\n";
+    assert_eq!(out, expected);
+}
+
+#[test]
+fn floods_wait_for_no_floor() {
+    let line = "x".repeat(99) + "\n";
+    let flood = || [output(0, &line), output(1, &line.repeat(10))];
+    let mut printed = 0;
+    let mut screen = Plain::default();
+    let tasks = [0, 1]
+        .into_iter()
+        .flat_map(|task| [announced(task, TaskKind::Step, "RUN yes", Some(1)), started(task, 0)]);
+    for event in tasks.chain((0..5_000).flat_map(|_| flood())) {
+        let mut out = String::new();
+        screen.event(event, Duration::ZERO, &mut out);
+        assert!(out.len() < 1 << 20, "{} bytes had to wait", out.len());
+        printed += out.lines().filter(|line| line.ends_with("xx")).count();
+    }
+    let both = printed as f64 / 55_000.0;
+    assert!((0.9..=1.0).contains(&both), "{printed} lines of 55000");
+}
+
 #[test]
 fn rawjson() {
     let mut out: String = story().iter().map(|(_, event)| json::line(event)).collect();
