@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use kiln_layer::codec;
+use kiln_layer::handle::open_in;
 use kiln_layer::index::{Index, Kind};
 use kiln_layer::tree::Root;
 use kiln_oci::digest::{Digest, Hasher};
@@ -17,7 +18,7 @@ use kiln_oci::error::StoreError;
 use crate::engine::Engine;
 use crate::error::{BuildError, BuildErrorKind};
 use crate::key;
-use crate::layers::kept;
+use crate::layers::{kept, trees};
 use crate::record::{BaseRecord, BuildRecord, LayerRecord};
 use crate::remove::remove_tree;
 
@@ -79,14 +80,26 @@ impl Engine {
             removed.push(path);
             return Ok(());
         };
-        let tree = store.tree_path(&layer.id);
-        if tree.exists() && !is_whole(&tree, &index) {
-            // Under its name it might be mounted before it is gone.
-            let aside = tempfile::Builder::new().prefix("damaged-").tempdir_in(store.tmp())?.keep();
-            fs_err::rename(&tree, aside.join("tree"))?;
-            remove_tree(&aside)?;
-            removed.push(tree);
+        if let Some(trees) = trees::of(store, &layer.id)?
+            && !is_whole(&trees, &index)
+        {
+            // Whether the changes are damaged or what they lie upon: the next edit would be upon it again.
+            let base = trees::base_of(store, &layer.id)?.filter(|_| trees.len() > 1);
+            let whole = store.tree_path(base.as_ref().unwrap_or(&layer.id));
+            self.remove_damaged(whole, removed)?;
+            if base.is_some() {
+                self.remove_damaged(store.amended_path(&layer.id), removed)?;
+            }
         }
+        Ok(())
+    }
+
+    fn remove_damaged(&self, tree: PathBuf, removed: &mut Vec<PathBuf>) -> Result<(), BuildErrorKind> {
+        // Under its name it might be mounted before it is gone.
+        let aside = tempfile::Builder::new().prefix("damaged-").tempdir_in(self.store().tmp())?.keep();
+        fs_err::rename(&tree, aside.join("tree"))?;
+        remove_tree(&aside)?;
+        removed.push(tree);
         Ok(())
     }
 
@@ -124,12 +137,13 @@ fn is_of(index: &Index, layer: &LayerRecord) -> bool {
     layer.id == pulled.unwrap_or(id) || layer.id == id
 }
 
-/// Whether every file of the layer is in its tree with the right bytes.
-fn is_whole(tree: &Path, index: &Index) -> bool {
-    let Ok(root) = Root::open(tree) else { return false };
+/// Whether every file of the layer is in its tree, which is all of `trees` together, with the right bytes.
+fn is_whole(trees: &[PathBuf], index: &Index) -> bool {
+    let roots: io::Result<Vec<Root>> = trees.iter().map(|tree| Root::open(tree)).collect();
+    let Ok(roots) = roots else { return false };
     index.entries.iter().all(|entry| match &entry.kind {
         Kind::File { size, digest } => {
-            root.open_file(&entry.path).and_then(hash).is_ok_and(|found| found == (*digest, *size))
+            open_in(&roots, &entry.path).and_then(hash).is_ok_and(|found| found == (*digest, *size))
         }
         _ => true,
     })

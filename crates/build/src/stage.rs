@@ -7,6 +7,7 @@ use kiln_layer::pack::{Content, PackEntry};
 use kiln_layer::tree::Root;
 use kiln_layer::view::View;
 use kiln_oci::config::History;
+use kiln_oci::digest::Digest;
 use kiln_plan::model::{CopyOp, CopySource, Op, Origin, RunMountKind, StageBase, StagePlan, Step, WorkdirOp};
 
 use crate::copy::place::{Attributes, Bytes, Placement, Planned};
@@ -189,6 +190,7 @@ impl Stage<'_> {
         drop(span);
         let mut parts = crate::copy::text_key(op);
         reading.add_to_key(&mut parts);
+        let name = name_of(&parts, reading.from.as_ref());
         let independent = needs::is_independent(op);
         let below = if independent { key::empty_chain() } else { rootfs.chain(work.puller())? };
         if !independent {
@@ -209,20 +211,23 @@ impl Stage<'_> {
                 (&work.store.tmp(), work.reporter.stop()),
             )?;
             let entries = pack_entries(work, planned, &reading)?;
-            self.new_layer((entries, ran), &view, turn)
+            self.new_layer((entries, ran), &view, turn, Some(&name))
         })
     }
 
     /// Makes the layer in the form that is needed first: a tree if a later step may run on it, else the blob that will be exported.
+    /// `name` is what the instruction is called, whatever it reads.
     fn new_layer(
         &self,
         (entries, ran): (Vec<PackEntry>, bool),
         below: &View,
         turn: &Turn<'_>,
+        name: Option<&Digest>,
     ) -> Result<Layer, BuildErrorKind> {
         let store = self.work.store;
         if self.makes_trees(turn.after) {
-            return Ok(forms::new_tree(store, entries, below, self.work.reporter.stop())?.times_of_run(ran));
+            let how = (name, self.work.reporter.stop());
+            return Ok(forms::new_tree(store, entries, below, how)?.times_of_run(ran));
         }
         let plain =
             LayerForm { compression: Compression::Uncompressed, force: false, clamp: None, rewrite: false };
@@ -277,7 +282,7 @@ impl Stage<'_> {
                 let planned = placement.finish();
                 planned.into_iter().map(|p| PackEntry { entry: p.entry, content: Content::None }).collect()
             };
-            self.new_layer((entries, false), &view, turn)
+            self.new_layer((entries, false), &view, turn, None)
         })
     }
 
@@ -347,6 +352,15 @@ impl Stage<'_> {
         let name = format!("{} {}", self.label(position), step.text);
         BuildError { at: Some(At { span: step.span, line: step.line, step: name }), kind }
     }
+}
+
+/// What a COPY is called, whatever the files are that it reads: the same instruction on the same context again.
+fn name_of(parts: &KeyParts, from: Option<&From>) -> Digest {
+    let context = match from {
+        Some(From::Context(context)) => context.root().as_os_str().as_encoded_bytes(),
+        _ => b"",
+    };
+    key::chain(&parts.instruction(), &Digest::of(context))
 }
 
 /// Says for each entry where its bytes are.

@@ -19,8 +19,9 @@ use crate::tree::Root;
 pub struct LayerHandle {
     /// What is in it.
     pub index: Arc<Index>,
-    /// Its unpacked directory.
-    pub tree: Option<PathBuf>,
+    /// Its unpacked directory. More than one if its tree is that of another layer with changes: each of its files is in the first that has
+    /// something at its path. None if it is not unpacked.
+    pub trees: Vec<PathBuf>,
     /// Its tar. The offsets of `index` belong to it.
     pub blob: Option<BlobForm>,
     /// Gets the tar if there is neither tree nor blob and somebody needs bytes.
@@ -78,7 +79,7 @@ pub enum ContentError {
 impl LayerHandle {
     /// A layer of which only the index is known.
     pub fn of(index: Arc<Index>) -> Self {
-        Self { index, tree: None, blob: None, later: None }
+        Self { index, trees: Vec::new(), blob: None, later: None }
     }
 
     /// Its blob, fetched if need be; `None` if there is none.
@@ -138,8 +139,9 @@ impl LayerHandle {
             let path = path.to_string_lossy().into_owned();
             move |source| ContentError::Read { path, source }
         };
-        let source = if let Some(tree) = &self.tree {
-            Source::Tree(Root::open(tree).map_err(failed(tree))?)
+        let source = if !self.trees.is_empty() {
+            let open = |tree: &PathBuf| Root::open(tree).map_err(failed(tree));
+            Source::Trees(self.trees.iter().map(open).collect::<Result<_, _>>()?)
         } else if let (None, Some(later)) = (&self.blob, &self.later) {
             let path = order.first().map_or_else(String::new, LayerPath::display);
             let blob = later.blob().map_err(|source| ContentError::Read { path, source })?;
@@ -192,6 +194,23 @@ impl BlobForm {
     }
 }
 
+/// Opens the file at `path` in the first of `roots` that has something there.
+///
+/// # Errors
+/// As [`Root::open_file`].
+pub fn open_in(roots: &[Root], path: &LayerPath) -> io::Result<File> {
+    let mut failed = io::ErrorKind::NotFound.into();
+    for root in roots {
+        match root.open_file(path) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                failed = error;
+            }
+            opened => return opened,
+        }
+    }
+    Err(failed)
+}
+
 fn open(path: &Path) -> io::Result<File> {
     fs_err::File::open(path).map(|file| file.into_parts().0)
 }
@@ -203,7 +222,7 @@ pub struct Contents<'a> {
 }
 
 enum Source {
-    Tree(Root),
+    Trees(Vec<Root>),
     Plain(File),
     Stream { reader: Box<dyn Read + Send>, position: u64 },
     Spool { file: File, starts: HashMap<LayerPath, u64> },
@@ -220,7 +239,7 @@ impl Contents<'_> {
         let failed = |source| ContentError::Read { path: path.display(), source };
         let Kind::File { size, .. } = entry.kind else { return Err(missing()) };
         Ok(match &mut self.source {
-            Source::Tree(root) => Box::new(root.open_file(&entry.path).map_err(failed)?),
+            Source::Trees(roots) => Box::new(open_in(roots, &entry.path).map_err(failed)?),
             Source::Plain(file) => Box::new(Span { file, at: entry.offset.ok_or_else(missing)?, left: size }),
             Source::Spool { file, starts } => {
                 Box::new(Span { file, at: *starts.get(&entry.path).ok_or_else(missing)?, left: size })

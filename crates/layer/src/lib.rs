@@ -51,8 +51,9 @@
 //! ```
 //!
 //! Modules, from the ground up: [`path`], [`stop`] and [`xattr`]; [`index`]; [`codec`], [`compress`], [`passwd`], [`tar`] and
-//! [`tree`]; [`handle`]; [`view`]; [`unpack`] and [`diff`]; [`pack`]; [`flatten`].
+//! [`tree`]; [`handle`]; [`view`]; [`unpack`] and [`diff`]; [`pack`]; [`amend`] and [`flatten`].
 
+pub mod amend;
 pub mod codec;
 pub mod compress;
 pub mod diff;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use kiln_oci::digest::{DiffId, Hasher};
 use rustix::fs::Stat;
 
-use crate::handle::{ContentError, Contents, LayerHandle};
+use crate::handle::{ContentError, Contents, LayerHandle, open_in};
 use crate::index::{Entry, Index, Kind};
 use crate::path::LayerPath;
 use crate::tar::scan::{Sink, scan};
@@ -171,7 +171,7 @@ pub fn pack_tree(
     clamp: Option<i64>,
 ) -> Result<Packed, PackError> {
     let handle =
-        LayerHandle { index: Arc::new(index.clone()), tree: Some(dir.to_owned()), blob: None, later: None };
+        LayerHandle { index: Arc::new(index.clone()), trees: vec![dir.to_owned()], blob: None, later: None };
     pack_layer(&Arc::new(handle), out, clamp)
 }
 
@@ -314,10 +314,11 @@ impl<'a> Sources<'a> {
         let original: File = match &item.content {
             _ if !matches!(item.entry.kind, Kind::File { size: 4096.., .. }) => return Ok(false),
             Content::File { root, path } => root.open_file(path).map_err(opened)?,
-            Content::Layer { layer, path } => match (&layer.tree, layer.carrier(path)) {
-                (Some(tree), Some(carrier)) => {
-                    let root = Root::open(tree).map_err(opened)?;
-                    root.open_file(&carrier.path).map_err(opened)?
+            Content::Layer { layer, path } => match layer.carrier(path) {
+                Some(carrier) if !layer.trees.is_empty() => {
+                    let roots: io::Result<Vec<Root>> =
+                        layer.trees.iter().map(|tree| Root::open(tree)).collect();
+                    open_in(&roots.map_err(opened)?, &carrier.path).map_err(opened)?
                 }
                 _ => return Ok(false),
             },

@@ -8,10 +8,15 @@ use kiln_oci::manifest::Manifest;
 use kiln_oci::store::ContentStore;
 
 use crate::collect::survey::{BLOBS, Object, Survey};
+use crate::layers::trees::BASE;
 use crate::record::{BuildRecord, FORMAT};
+use crate::store::AMENDED;
 
 /// Folders of parts that exist only for the records that lead to them.
-const PARTS: [&str; 4] = ["layer", "tree", LOGS, BLOBS];
+const PARTS: [&str; 4] = ["layer", TREES, LOGS, BLOBS];
+
+/// The folder of unpacked layers.
+const TREES: &str = "tree";
 
 /// The folder of logs. Records name them.
 const LOGS: &str = "log";
@@ -23,7 +28,7 @@ const BUILDS: &str = "build";
 const SOURCES: &str = "source";
 
 /// Folders of records that keep nothing alive: each goes with the layer that it is about.
-const WEAK: [&str; 1] = ["chain"];
+const WEAK: [&str; 2] = ["chain", "latest"];
 
 /// Folders of what is not finished, or only marks who is at work.
 const UNFINISHED: [&str; 4] = ["tmp", "failed", "locks", ""];
@@ -204,7 +209,7 @@ impl<'a> Links<'a> {
         let mut links = Self { objects, layers, blobs, logs, content };
         for (i, object) in objects.iter().enumerate() {
             match object.folder.as_str() {
-                "layer" | "tree" => links.layers.entry(object.stem()).or_default().push(i),
+                "layer" | TREES => links.layers.entry(object.stem()).or_default().push(i),
                 LOGS => drop(links.logs.insert(object.name.as_str(), i)),
                 BLOBS => drop(links.blobs.insert(object.name.as_str(), i)),
                 _ => {}
@@ -238,9 +243,14 @@ impl<'a> Links<'a> {
         let mut found: Vec<usize> = self.blobs.get(hex).copied().into_iter().collect();
         for &part in self.layers.get(hex).into_iter().flatten() {
             found.push(part);
-            if self.objects[part].name.ends_with(".json") {
-                let blobs = digests_in(&text_of(&self.objects[part]));
+            let object = &self.objects[part];
+            if object.name.ends_with(".json") {
+                let blobs = digests_in(&text_of(object));
                 found.extend(blobs.iter().filter_map(|blob| self.blobs.get(blob.hex().as_str())));
+            } else if object.folder == TREES && object.name.contains(AMENDED) {
+                let base = fs_err::read_to_string(object.path.join(BASE)).unwrap_or_default();
+                let bases = digests_in(&base);
+                found.extend(bases.iter().filter_map(|id| self.layers.get(id.hex().as_str())).flatten());
             }
         }
         found

@@ -88,7 +88,7 @@ impl Archive {
         let scanned = scanned.map_err(|e| wrong(&e))?;
         let blob = BlobForm { path: plain.path().to_owned(), format: Format::None };
         let handle =
-            LayerHandle { index: Arc::new(scanned.index), tree: None, blob: Some(blob), later: None };
+            LayerHandle { index: Arc::new(scanned.index), trees: Vec::new(), blob: Some(blob), later: None };
         self.unpacked = Some((plain, Arc::new(handle)));
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! Works on metadata only: the root filesystem below is asked through [`Files`], never unpacked.
 
 use std::collections::btree_map::Entry::{Occupied, Vacant};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use kiln_dockerfile::chmod::ChmodSpec;
 use kiln_layer::index::{Entry, Kind, Mtime};
@@ -60,6 +60,10 @@ pub(crate) struct Placement<'a> {
     places: BTreeMap<LayerPath, usize>,
     /// In no order; their own paths are set in the end, so that none is kept twice.
     planned: Vec<Planned>,
+    /// Directories in which the root filesystem below has nothing, since they are new: it need not be asked for every file in them.
+    new: HashSet<LayerPath>,
+    /// The directory that was asked for last, and where it is with links followed, as long as nothing was put that could change that.
+    latest: Option<(LayerPath, LayerPath)>,
     /// The commit whose files are being put.
     checkout: Option<usize>,
 }
@@ -67,7 +71,15 @@ pub(crate) struct Placement<'a> {
 impl<'a> Placement<'a> {
     /// `below` is the root filesystem that the layer will lie on; `None` if it must not be looked at (`--link`).
     pub(crate) fn new(below: Option<&'a dyn Files>, attributes: Attributes) -> Self {
-        Self { below, attributes, places: BTreeMap::new(), planned: Vec::new(), checkout: None }
+        Self {
+            below,
+            attributes,
+            places: BTreeMap::new(),
+            planned: Vec::new(),
+            new: HashSet::new(),
+            latest: None,
+            checkout: None,
+        }
     }
 
     /// What is put from now on is of this commit; with `None`, of the file system that is read.
@@ -85,6 +97,7 @@ impl<'a> Placement<'a> {
             }));
         }
         match self.below {
+            Some(_) if path.parent().is_some_and(|parent| self.new.contains(&parent)) => Ok(None),
             Some(files) => Ok(files.node(path)?.map(|n| n.kind)),
             None => Ok(path.is_root().then_some(NodeKind::Directory)),
         }
@@ -137,6 +150,7 @@ impl<'a> Placement<'a> {
                 }
                 None => {
                     let entry = self.made_directory();
+                    self.new.insert(at.clone());
                     self.set(at.clone(), Planned { entry, bytes: Bytes::None, link: None });
                 }
             }
@@ -247,20 +261,39 @@ impl<'a> Placement<'a> {
             return Ok(());
         };
         let is_dir = entry.kind == Kind::Directory;
-        let at = self.make_directory(&parent)?.join(path.name());
+        let parent = match &self.latest {
+            Some((asked, found)) if *asked == parent => found.clone(),
+            _ => {
+                let found = self.make_directory(&parent)?;
+                self.latest = Some((parent, found.clone()));
+                found
+            }
+        };
+        let at = parent.join(path.name());
         // A link to a directory serves as the directory itself; any other link is replaced.
         let followed = self.resolve(&at, true)?;
         let there = self.node(&followed)?;
-        let at = if there == Some(NodeKind::Directory) { followed } else { at };
-        match (is_dir, self.node(&at)?) {
+        let (at, in_place) = match there {
+            Some(NodeKind::Directory) => (followed, there),
+            _ if at == followed => (at, there),
+            _ => {
+                let in_place = self.node(&at)?;
+                (at, in_place)
+            }
+        };
+        match (is_dir, &in_place) {
             (true, Some(NodeKind::Directory)) if !nested => return Ok(()),
-            (true, Some(kind)) if kind != NodeKind::Directory => {
+            (true, Some(kind)) if *kind != NodeKind::Directory => {
                 return Err(refuse(format!("a directory cannot replace {}, which is not one", at.display())));
             }
             (false, Some(NodeKind::Directory)) => {
                 return Err(refuse(format!("a file cannot replace {}, which is a directory", at.display())));
             }
+            (true, None) => drop(self.new.insert(at.clone())),
             _ => {}
+        }
+        if in_place.is_some() || matches!(entry.kind, Kind::Symlink { .. }) {
+            self.latest = None;
         }
         self.set(at, Planned { entry, bytes, link });
         Ok(())

@@ -139,7 +139,7 @@ impl Engine {
         let lease = self.store().lease()?;
         let step = visit.step()?;
         let layers = self.layers_of(&visit.layers()?, &step.text)?;
-        let mut lower = run::trees(self.store(), &layers, (JOBS, Stop::NEVER))?;
+        let mut lower = run::lower_directories(self.store(), &layers, (JOBS, Stop::NEVER))?;
         lower.splice(0..0, self.failed_tree(visit, step));
         let view = view_of(self.store(), &layers)?;
         let op = visit.surroundings();

@@ -104,7 +104,7 @@ impl History<'_> {
                 }
                 other => HistoryError::Layer { layer: layer.id, source: Box::new(other) },
             })?;
-            Ok(Arc::new(LayerHandle { index: Arc::new(index), tree: None, blob: None, later: None }))
+            Ok(Arc::new(LayerHandle { index: Arc::new(index), trees: Vec::new(), blob: None, later: None }))
         };
         Ok(View::new(layers.iter().map(handle).collect::<Result<_, HistoryError>>()?))
     }

@@ -22,7 +22,7 @@ use crate::error::BuildErrorKind;
 use crate::event::{SpanKind, TaskId};
 use crate::layers::kept::{self, Blob, add_blob, blobs, format_of, save_index};
 use crate::layers::relay::ahead;
-use crate::layers::{Layer, Pulled, import};
+use crate::layers::{Layer, Pulled, import, trees};
 use crate::report::{Reporter, Transfer, short};
 use crate::request::{Compression, LayerForm};
 use crate::store::Store;
@@ -52,7 +52,7 @@ pub(crate) fn is_there(store: &Store, id: &Digest) -> Result<bool, BuildErrorKin
 
 /// Whether the files of layer `id` are in the store.
 pub(crate) fn has_bytes(store: &Store, id: &Digest) -> Result<bool, BuildErrorKind> {
-    Ok(store.index_path(id).exists() && (store.tree_path(id).exists() || !blobs(store, id)?.0.is_empty()))
+    Ok(store.index_path(id).exists() && (trees::of(store, id)?.is_some() || !blobs(store, id)?.0.is_empty()))
 }
 
 /// The index of layer `id`: the store's, or that of a cache elsewhere.
@@ -65,7 +65,7 @@ pub(crate) fn load_index(store: &Store, id: &Digest) -> Result<Index, BuildError
 
 /// A layer with the forms that it has by now.
 pub(crate) fn handle(store: &Store, layer: &Layer) -> Result<Arc<LayerHandle>, BuildErrorKind> {
-    let tree = Some(store.tree_path(&layer.id)).filter(|path| path.exists());
+    let trees = trees::of(store, &layer.id)?.unwrap_or_default();
     let form = |descriptor: &Descriptor| BlobForm {
         path: store.content().path_of(&descriptor.digest),
         format: format_of(&descriptor.media_type),
@@ -79,9 +79,9 @@ pub(crate) fn handle(store: &Store, layer: &Layer) -> Result<Arc<LayerHandle>, B
             plain.or(blobs.0.values().next()).map(|b| form(&b.descriptor))
         }
     };
-    let absent = tree.is_none() && blob.is_none();
+    let absent = trees.is_empty() && blob.is_none();
     let later = if absent { import::later(store, &layer.id) } else { None };
-    Ok(Arc::new(LayerHandle { index: layer.index(store)?, tree, blob, later }))
+    Ok(Arc::new(LayerHandle { index: layer.index(store)?, trees, blob, later }))
 }
 
 /// The unpacked layer, made if it is not there. `below` tells how directories look that the layer does not describe.
@@ -90,16 +90,16 @@ pub(crate) fn ensure_tree(
     layer: &Layer,
     below: &View,
     stop: Stop<'_>,
-) -> Result<std::path::PathBuf, BuildErrorKind> {
-    let path = store.tree_path(&layer.id);
-    if path.exists() {
-        return Ok(path);
+) -> Result<(), BuildErrorKind> {
+    if trees::of(store, &layer.id)?.is_some() {
+        return Ok(());
     }
     let go_on = || Ok(stop.check().map_err(io::Error::from)?);
     let _turn = store.lock_while(&format!("tree-{}", layer.id.hex()), go_on)?;
-    if path.exists() {
-        return Ok(path);
+    if trees::of(store, &layer.id)?.is_some() {
+        return Ok(());
     }
+    let path = store.tree_path(&layer.id);
     let handle = handle(store, layer)?;
     let Some(blob) = handle.any_blob()? else {
         return Err(BuildErrorKind::Store {
@@ -117,8 +117,7 @@ pub(crate) fn ensure_tree(
         });
     }
     let finished = tree.finish(below)?;
-    around(|| fs_err::rename(finished, &path))?;
-    Ok(path)
+    Ok(around(|| fs_err::rename(finished, &path))?)
 }
 
 /// A layer that is being unpacked into a temporary directory; dropped, nothing of it stays.
@@ -169,8 +168,27 @@ pub(crate) fn keep_tree(store: &Store, index: Index, dir: &Path) -> Result<Layer
     Ok(Layer::with_index(id, Arc::new(index)))
 }
 
-/// Makes a layer of `entries` as a tree.
+/// Makes a layer of `entries` as a tree: as changes to what the instruction called `name` made last, where that is possible.
 pub(crate) fn new_tree(
+    store: &Store,
+    entries: Vec<PackEntry>,
+    below: &View,
+    (name, stop): (Option<&Digest>, Stop<'_>),
+) -> Result<Layer, BuildErrorKind> {
+    let model = name.map(|name| trees::latest(store, name)).transpose()?.flatten();
+    let made = match &model {
+        Some(model) => trees::amend(store, entries, (model, below), stop)?,
+        None => Err(entries),
+    };
+    let layer = match made {
+        Ok(layer) => layer,
+        Err(entries) => whole_tree(store, entries, below, stop)?,
+    };
+    name.map(|name| trees::note_latest(store, name, &layer)).transpose()?;
+    Ok(layer)
+}
+
+fn whole_tree(
     store: &Store,
     entries: Vec<PackEntry>,
     below: &View,

@@ -7,7 +7,7 @@ mod process;
 mod redact;
 mod ssh;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -25,7 +25,7 @@ use crate::error::BuildErrorKind;
 use crate::event::SpanKind;
 use crate::files::rootfs::RootfsFiles;
 use crate::key::KeyParts;
-use crate::layers::{Layer, Rootfs, forms, view_of};
+use crate::layers::{Layer, Rootfs, forms, trees, view_of};
 use crate::request::Network as AskedNetwork;
 use crate::run::mounts::Mounts;
 pub(crate) use crate::run::mounts::placed;
@@ -125,7 +125,7 @@ impl Execution<'_> {
         let scratch = Scratch::new(work.store)?;
         let span = work.reporter.span(SpanKind::Unpack, || "layers".to_owned());
         let on = (work.request.jobs, work.reporter.stop());
-        let lower = trees(work.store, &self.rootfs.layers(work.puller())?, on)?;
+        let lower = lower_directories(work.store, &self.rootfs.layers(work.puller())?, on)?;
         drop(span);
         let view = self.rootfs.view(work.puller())?;
         let identity = users::identity(&view, &op.user)?;
@@ -189,31 +189,37 @@ impl Execution<'_> {
 }
 
 /// The trees of all layers, topmost first, as overlayfs takes them: layers that change nothing are left out, and of one that
-/// occurs twice (the same COPY again) only the upper place counts, since it repeats everything that the lower one does.
-pub(crate) fn trees(
+/// occurs twice (the same COPY again) only the upper place counts, since it repeats everything that the lower one does. That holds
+/// for a tree that two layers are changes to as well: no whiteout of changes hides what lies below their layer.
+pub(crate) fn lower_directories(
     store: &Store,
     layers: &[Arc<Layer>],
     (jobs, stop): (usize, Stop<'_>),
-) -> Result<Vec<std::path::PathBuf>, BuildErrorKind> {
-    let there = |layer: &Arc<Layer>| store.tree_path(&layer.id).exists();
-    let missing: Vec<usize> = (0..layers.len()).filter(|i| !there(&layers[*i])).collect();
+) -> Result<Vec<PathBuf>, BuildErrorKind> {
+    let mut missing = Vec::new();
+    for (i, layer) in layers.iter().enumerate() {
+        if trees::of(store, &layer.id)?.is_none() {
+            missing.push(i);
+        }
+    }
     if !missing.is_empty() {
         let view = view_of(store, layers)?;
         side_by_side(jobs, missing.len(), |n| {
             let i = missing[n];
             let below = View::new(view.layers()[..i].to_vec());
-            forms::ensure_tree(store, &layers[i], &below, stop).map(drop)
+            forms::ensure_tree(store, &layers[i], &below, stop)
         })?;
     }
-    let mut trees = Vec::with_capacity(layers.len());
+    let mut lower: Vec<PathBuf> = Vec::with_capacity(layers.len());
     let nothing = Index::default().content_id();
     for layer in layers.iter().filter(|layer| layer.content != nothing) {
-        let tree = store.tree_path(&layer.id);
-        trees.retain(|earlier| *earlier != tree);
-        trees.push(tree);
+        for tree in trees::of(store, &layer.id)?.into_iter().flatten().rev() {
+            lower.retain(|earlier| *earlier != tree);
+            lower.push(tree);
+        }
     }
-    trees.reverse();
-    Ok(trees)
+    lower.reverse();
+    Ok(lower)
 }
 
 /// Makes the working directory where the image lacks it, and gives the upper directory the face of the image's root.

@@ -176,7 +176,8 @@ impl Preparing<'_> {
         let scratch = if readwrite { Some(self.scratch_pair()?) } else { None };
         if let Some((rootfs, _)) = self.work.rootfs_of(from)? {
             let on = (self.work.request.jobs, self.work.reporter.stop());
-            let mut lower = super::trees(self.work.store, &rootfs.layers(self.work.puller())?, on)?;
+            let layers = rootfs.layers(self.work.puller())?;
+            let mut lower = super::lower_directories(self.work.store, &layers, on)?;
             if lower.is_empty() {
                 lower.push(self.directory("empty")?);
             }

@@ -27,6 +27,9 @@ pub(crate) const GATE: &str = "gate";
 /// The file whose time is that of the last look whether the store takes too much of its disk.
 pub(crate) const STAMP: &str = "tended";
 
+/// What comes after the id in the name of the folder of a tree that is changes to another.
+pub(crate) const AMENDED: &str = ".amended";
+
 /// How many failed commands' files are kept.
 const FAILED: usize = 3;
 
@@ -41,7 +44,8 @@ const LOOK: Duration = Duration::from_millis(20);
 /// ```text
 /// oci/      an OCI image layout: blobs, index.json
 /// layer/    ID.index: layer indexes; ID.json: the blobs made of a layer
-/// tree/     ID: unpacked layers, ready to be an overlay's lower directory
+/// tree/     ID: unpacked layers, ready to be an overlay's lower directory; ID.amended: changes to another's
+/// latest/   NAME.json: what a COPY made last
 /// step/     KEY.json: what a step made; KEY.parts.json: what its key is of
 /// chain/    CHAIN.json: which layer first led to this content (early cutoff)
 /// base/     DIGEST.json: pulled layer blobs; NAME.json: what a reference last resolved to
@@ -66,8 +70,9 @@ pub struct Store {
     imports: Arc<Imports>,
 }
 
-const FOLDERS: [&str; 12] = [
-    "layer", "tree", "step", "chain", "base", "context", "cache", "source", "locks", "log", "build", "failed",
+const FOLDERS: [&str; 13] = [
+    "layer", "tree", "latest", "step", "chain", "base", "context", "cache", "source", "locks", "log",
+    "build", "failed",
 ];
 
 /// Whether something of this name may be in a folder that another process is just making a store of.
@@ -179,6 +184,17 @@ impl Store {
     pub(crate) fn tree_path(&self, id: &Digest) -> PathBuf {
         let suffix = if self.owners == Owners::Mine { ".mine" } else { "" };
         self.root.join("tree").join(format!("{}{suffix}", id.hex()))
+    }
+
+    /// The folder of the tree of layer `id` where that is changes to another's; see [`crate::layers::trees`].
+    pub(crate) fn amended_path(&self, id: &Digest) -> PathBuf {
+        let suffix = if self.owners == Owners::Mine { ".mine" } else { "" };
+        self.root.join("tree").join(format!("{}{AMENDED}{suffix}", id.hex()))
+    }
+
+    /// The layer that the COPY called `name` made last.
+    pub(crate) fn latest_path(&self, name: &Digest) -> PathBuf {
+        self.root.join("latest").join(format!("{}.json", name.hex()))
     }
 
     /// The record of the step with key `key`.

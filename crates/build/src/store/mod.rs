@@ -11,7 +11,7 @@ mod opening;
 mod record;
 
 pub(crate) use imports::{Offer, OfferedBlob};
-pub(crate) use layout::{COLLECT, GATE, STAMP};
+pub(crate) use layout::{AMENDED, COLLECT, GATE, STAMP};
 pub use layout::{Store, lease_of};
 pub use lock::Lock;
 pub(crate) use record::{note_use, read_json, write_bytes, write_json};

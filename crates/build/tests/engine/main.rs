@@ -13,6 +13,7 @@ mod bases;
 mod caching;
 mod collecting;
 mod copying;
+mod editing;
 mod ground;
 mod keys;
 mod model;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
     .concat();
     if can_run() {
         cases.extend_from_slice(running::CASES);
+        cases.extend_from_slice(editing::CASES);
         cases.extend_from_slice(keys::RUNNING);
     } else {
         println!("no rung of the privilege ladder: cases with RUN are left out");

@@ -38,7 +38,7 @@ fn overlay(archive: Archive, script: &str) -> (Index, View, tempfile::TempDir) {
     let lower = scan(archive.end().as_slice(), &mut unpacker).unwrap();
     unpacker.finish().unwrap();
     let lower =
-        LayerHandle { index: Arc::new(lower.index), tree: Some(at.join("lower")), blob: None, later: None };
+        LayerHandle { index: Arc::new(lower.index), trees: vec![at.join("lower")], blob: None, later: None };
     let view = View::new(vec![Arc::new(lower)]);
     fs_err::write(at.join("script"), script).unwrap();
     sh(

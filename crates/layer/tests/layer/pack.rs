@@ -277,7 +277,7 @@ fn content_of_other_layers() {
         temporary.path(),
     );
     sh("touch tree/c", temporary.path());
-    forms.push(LayerHandle { blob: None, tree: Some(tree), ..LayerHandle::clone(&plain) });
+    forms.push(LayerHandle { blob: None, trees: vec![tree], ..LayerHandle::clone(&plain) });
     for form in forms {
         let layer = Arc::new(form);
         let pick = |dest: &str, source: &str| {
@@ -323,7 +323,7 @@ fn content_of_sparse_files() {
     assert_eq!(names(&index), ["p", "s", "z"]);
     assert_eq!(index.get(&path("s")).unwrap().offset, None);
     let blob = Some(BlobForm { path: at.join("a.tar"), format: Format::None });
-    let layer = Arc::new(LayerHandle { index: Arc::new(index), tree: None, blob, later: None });
+    let layer = Arc::new(LayerHandle { index: Arc::new(index), trees: Vec::new(), blob, later: None });
     let mut out = Vec::new();
     let packed = pack_layer(&layer, &mut out, None).unwrap();
     assert_eq!(scanned(&out).index, packed.index);

@@ -103,7 +103,7 @@ pub(crate) fn blob(dir: &Path, entries: &[PackEntry]) -> Arc<LayerHandle> {
     let file = dir.join(packed.diff_id.0.hex());
     fs_err::write(&file, tar).unwrap();
     let blob = BlobForm { path: file, format: Format::None };
-    Arc::new(LayerHandle { index: Arc::new(packed.index), tree: None, blob: Some(blob), later: None })
+    Arc::new(LayerHandle { index: Arc::new(packed.index), trees: Vec::new(), blob: Some(blob), later: None })
 }
 
 /// Names in an index, as text.

@@ -1,0 +1,110 @@
+//! Trees of layers in the store: whole ones, and those that are changes to another's.
+//!
+//! What a COPY makes after an edit is nearly what it made before. Its tree then is a folder with two things in it: `base`, the id of a
+//! layer whose tree is whole, and `changes`, a directory to lie upon that tree. Changes are always to a whole tree, never to changes, so an
+//! edit costs at most one directory more in the overlay, however many came before it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kiln_layer::amend::amendment;
+use kiln_layer::index::Index;
+use kiln_layer::pack::{PackEntry, write_tree};
+use kiln_layer::unpack::{Form, Unpacker};
+use kiln_layer::view::View;
+use kiln_oci::crash::around;
+use kiln_oci::digest::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::error::BuildErrorKind;
+use crate::layers::Layer;
+use crate::layers::kept::{load_index, save_index};
+use crate::remove::remove_tree;
+use crate::store::{Store, read_json, write_json};
+
+/// Overlayfs takes 500 directories; layers with changes bring two each.
+const MOST_LAYERS: usize = 100;
+
+/// The directories that together are the tree of layer `id`, uppermost first; `None` if there is none.
+pub(crate) fn of(store: &Store, id: &Digest) -> io::Result<Option<Vec<PathBuf>>> {
+    let whole = store.tree_path(id);
+    if whole.exists() {
+        return Ok(Some(vec![whole]));
+    }
+    let Some(base) = base_of(store, id)? else { return Ok(None) };
+    let (changes, base) = (store.amended_path(id).join(CHANGES), store.tree_path(&base));
+    Ok((changes.exists() && base.exists()).then(|| vec![changes, base]))
+}
+
+/// The layer to whose tree that of `id` is changes, if it is that.
+pub(crate) fn base_of(store: &Store, id: &Digest) -> io::Result<Option<Digest>> {
+    match fs_err::read_to_string(store.amended_path(id).join(BASE)) {
+        Ok(text) => Ok(text.parse().ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The file that names the layer which is changed.
+pub(crate) const BASE: &str = "base";
+
+/// What an instruction made last.
+#[derive(Serialize, Deserialize)]
+struct Latest {
+    layer: Digest,
+}
+
+/// A layer whose tree is whole, and its index.
+pub(crate) struct Model {
+    id: Digest,
+    index: Index,
+}
+
+/// The layer that the instruction called `name` made last, or the one of which that is changes, if its tree is here.
+pub(crate) fn latest(store: &Store, name: &Digest) -> Result<Option<Model>, BuildErrorKind> {
+    let Some(latest) = read_json::<Latest>(&store.latest_path(name))? else { return Ok(None) };
+    let id = base_of(store, &latest.layer)?.unwrap_or(latest.layer);
+    if !store.tree_path(&id).exists() || !store.index_path(&id).exists() {
+        return Ok(None);
+    }
+    Ok(Some(Model { index: load_index(store, &id)?, id }))
+}
+
+/// Remembers that the instruction called `name` made `layer`.
+pub(crate) fn note_latest(store: &Store, name: &Digest, layer: &Layer) -> Result<(), BuildErrorKind> {
+    Ok(write_json(&store.tmp(), &store.latest_path(name), &Latest { layer: layer.id })?)
+}
+
+/// Makes a layer of `entries` whose tree is changes to that of `model`, if that serves; else gives `entries` back.
+pub(crate) fn amend(
+    store: &Store,
+    entries: Vec<PackEntry>,
+    (model, below): (&Model, &View),
+    stop: Stop<'_>,
+) -> Result<Result<Layer, Vec<PackEntry>>, BuildErrorKind> {
+    if below.layers().len() > MOST_LAYERS {
+        return Ok(Err(entries));
+    }
+    let Some(changes) = amendment(&entries, &model.index, below) else { return Ok(Err(entries)) };
+    let unfinished = tempfile::Builder::new().prefix("tree-").tempdir_in(store.tmp())?;
+    fs_err::write(unfinished.path().join(BASE), model.id.to_string())?;
+    let dir = unfinished.path().join(CHANGES);
+    fs_err::create_dir(&dir)?;
+    let unpacker = Unpacker::new(&dir, Form::Overlay, store.owners())?;
+    write_tree(&changes, &[], unpacker.above(below).until(stop))?;
+    let index = Index { entries: entries.into_iter().map(|e| e.entry).collect(), opaque: Vec::new() };
+    let id = save_index(store, &index)?;
+    let _turn = store.lock(&format!("tree-{}", id.hex())).map_err(|e| e.kind)?;
+    if of(store, &id)?.is_none() {
+        let path = store.amended_path(&id);
+        // One whose base is gone.
+        remove_tree(&path)?;
+        let unfinished = unfinished.keep();
+        around(|| fs_err::rename(unfinished, &path))?;
+    }
+    Ok(Ok(Layer::with_index(id, Arc::new(index))))
+}
+
+/// The directory of changes in the folder of an amended tree.
+pub(crate) const CHANGES: &str = "changes";
