@@ -281,6 +281,7 @@ impl Engine {
             // `--jobs 1` asks for one thing after the other and gets it.
             runs: Permits::new(if request.jobs > 1 { request.jobs * COMMANDS } else { 1 }),
             epoch,
+            helpers: kiln_sandbox::Helpers::default(),
             can_run: self.rung != Rung::None,
             used: Mutex::default(),
             wants_namespace: AtomicBool::new(false),

@@ -151,9 +151,11 @@ impl Stage<'_> {
     fn step(&self, op: &Op, task: TaskId, i: usize, so_far: &StageResult) -> Result<Made, BuildErrorKind> {
         let rootfs = &so_far.rootfs;
         self.await_inputs(op)?;
-        let after = self.plan.steps[i + 1..].iter().filter(|s| s.op.is_some()).count();
+        let later = self.plan.steps[i + 1..].iter().filter_map(|step| step.op.as_ref());
+        let runs_later = later.clone().any(|op| matches!(op, Op::Run(_)));
+        let after = later.count();
         let step = &self.plan.steps[i];
-        let turn = Turn { task, step, cached: self.cached, foreseen: so_far.foreseen, after };
+        let turn = Turn { task, step, cached: self.cached, foreseen: so_far.foreseen, after, runs_later };
         let permits = if matches!(op, Op::Run(_)) { &self.work.runs } else { &self.work.permits };
         self.timed((task, permits), || {
             let made = match op {
@@ -197,7 +199,7 @@ impl Stage<'_> {
             parts.add("rootfs", "", below.to_string());
         }
         let ran = work.rootfs_of(&op.from)?.is_some_and(|(from, _)| from.parts().1.iter().any(|l| l.ran));
-        work.layer_of(&parts, &below, turn, |_| {
+        work.layer_of(parts, &below, turn, |_| {
             reading.fetch(op, work.sources)?;
             // The base of an independent layer need not even be here, unless a command will run on both.
             let unseen = independent && !self.makes_trees(turn.after);
@@ -267,7 +269,7 @@ impl Stage<'_> {
         parts.add("user", "", &op.user);
         let below = rootfs.chain(self.work.puller())?;
         parts.add("rootfs", "", below.to_string());
-        self.work.layer_of(&parts, &below, turn, |_| {
+        self.work.layer_of(parts, &below, turn, |_| {
             let view = rootfs.view(self.work.puller())?;
             let ids = users::identity(&view, &op.user)?;
             let files = RootfsFiles::new(view.clone(), String::new());
@@ -312,7 +314,7 @@ impl Stage<'_> {
             seen: std::collections::BTreeMap::new(),
         };
         let after = self.plan.steps.iter().filter(|s| s.op.is_some()).count();
-        let turn = Turn { task, step: &step, cached: self.cached, foreseen: true, after };
+        let turn = Turn { task, step: &step, cached: self.cached, foreseen: true, after, runs_later: false };
         self.copy(&op, &turn, &Rootfs::empty())
     }
 

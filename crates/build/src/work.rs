@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use kiln_oci::config::History;
 use kiln_oci::digest::Digest;
 use kiln_plan::model::{Origin, Plan, Step};
+use kiln_sandbox::Helpers;
 use serde::{Deserialize, Serialize};
 
 use crate::ahead::Ahead;
@@ -55,6 +56,8 @@ pub(crate) struct Work<'a> {
     pub(crate) runs: Permits,
     /// `SOURCE_DATE_EPOCH`, wherever it was set.
     pub(crate) epoch: Option<i64>,
+    /// What starts them.
+    pub(crate) helpers: Helpers,
     /// Whether something asked for a sandbox that is not there.
     pub(crate) can_run: bool,
     /// The steps that were done or found, for a cache that is written afterwards.
@@ -84,6 +87,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) foreseen: bool,
     /// How many steps with a layer come after it in its stage.
     pub(crate) after: usize,
+    /// Whether a RUN is among those.
+    pub(crate) runs_later: bool,
 }
 
 /// A step that belongs to the build, by the names of its records.
@@ -140,7 +145,7 @@ impl Work<'_> {
     /// take turns, and the later ones find what the first made. `make` is told the name of the log that it may write.
     pub(crate) fn layer_of(
         &self,
-        parts: &KeyParts,
+        parts: KeyParts,
         below: &Digest,
         turn: &Turn<'_>,
         make: impl FnOnce(&str) -> Result<Layer, BuildErrorKind>,
@@ -150,12 +155,13 @@ impl Work<'_> {
             return Err(BuildErrorKind::Unforeseen { depends: true });
         }
         let key = parts.key();
+        let instruction = parts.instruction();
         self.reporter.record(|recording| recording.keyed(turn.task.0, key));
         let made = self.find_or_make((&key, parts), below, turn, make)?;
         self.reporter.record(|recording| {
             recording.made(turn.task.0, made.layer.record(), made.log.clone());
         });
-        let chain = chain_of(below, &made.layer.content, &parts.instruction());
+        let chain = chain_of(below, &made.layer.content, &instruction);
         let used = Used { key, chain, layer: made.layer.clone() };
         self.used.lock().unwrap_or_else(PoisonError::into_inner).push(used);
         Ok(made)
@@ -163,7 +169,7 @@ impl Work<'_> {
 
     fn find_or_make(
         &self,
-        (key, parts): (&Digest, &KeyParts),
+        (key, parts): (&Digest, KeyParts),
         below: &Digest,
         turn: &Turn<'_>,
         make: impl FnOnce(&str) -> Result<Layer, BuildErrorKind>,
@@ -174,7 +180,7 @@ impl Work<'_> {
         }
         if self.request.mode == Mode::Foresee {
             self.reporter.record(|recording| recording.would_run(turn.task.0, parts.clone()));
-            self.explain(turn.task, parts);
+            self.explain(turn.task, &parts);
             return Err(BuildErrorKind::Unforeseen { depends: false });
         }
         let _turn = self.store.lock_while(&format!("step-{}", key.hex()), || self.reporter.check())?;
@@ -182,13 +188,16 @@ impl Work<'_> {
             return Ok(made);
         }
         self.reporter.check()?;
-        self.explain(turn.task, parts);
+        self.explain(turn.task, &parts);
         let tmp = self.store.tmp();
         // Before the step: of one that fails it is asked all the more what it was made of.
-        write_json(&tmp, &self.store.parts_path(key), parts)?;
+        write_json(&tmp, &self.store.parts_path(key), &parts)?;
+        let instruction = parts.instruction();
+        // Of a large context they take as much room as its index.
+        drop(parts);
         let log = new_log(key);
         let layer = make(&log)?;
-        let mut made = self.cut_off(below, &parts.instruction(), layer)?;
+        let mut made = self.cut_off(below, &instruction, layer)?;
         made.log = self.store.log_path(&log).exists().then_some(log);
         let record = StepRecord {
             layer: made.layer.id,

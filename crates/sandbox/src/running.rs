@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStderr, ChildStdout};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Error;
 use crate::helper::Part;
@@ -26,7 +26,49 @@ pub fn spawn(spec: &Spec, stdio: Stdio) -> Result<Running, Error> {
     running(spec, started)
 }
 
-/// The same, for a process that somebody talks to. It reads `input`, and writes to `output` or else to the caller's own standard output
+/// Helpers for one process after the other, each started while the one before is at work: half of what a short process costs is the start of
+/// its helper.
+#[derive(Default)]
+pub struct Helpers {
+    spare: Mutex<Option<(Child, UnixStream)>>,
+}
+
+impl Helpers {
+    /// As [`spawn`], with pipes, by the helper that [`Helpers::prepare`] started if there is one.
+    pub fn spawn(&self, spec: &Spec) -> Result<Running, Error> {
+        if let Some((mut child, control)) = self.spare().take() {
+            // One that is gone already (killed for want of memory, say) takes no request.
+            if matches!(child.try_wait(), Ok(None)) {
+                return running(spec, (child, control));
+            }
+        }
+        spawn(spec, Stdio::Piped)
+    }
+
+    /// Starts the helper of the next process, unless one is waiting. Should that fail, it is tried again when it is needed.
+    pub fn prepare(&self) {
+        let mut spare = self.spare();
+        if spare.is_none() {
+            *spare = Part::Run.start(|| Ok(std::process::Stdio::piped())).ok();
+        }
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Option<(Child, UnixStream)>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Helpers {
+    fn drop(&mut self) {
+        if let Some((mut child, control)) = self.spare().take() {
+            // It ends when nobody can ask it for anything any more.
+            drop(control);
+            let _ = child.wait();
+        }
+    }
+}
+
+/// As [`spawn`], for a process that somebody talks to. It reads `input`, and writes to `output` or else to the caller's own standard output
 /// and error.
 ///
 /// If `input` is a terminal, the process's side of one that [`open_terminal`](crate::open_terminal) made, it becomes the process's

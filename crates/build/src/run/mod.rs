@@ -57,7 +57,7 @@ pub(crate) fn step(
     let below = rootfs.chain(work.puller())?;
     parts.add("rootfs", "", below.to_string());
     let key = parts.key();
-    work.layer_of(&parts, &below, turn, |log| {
+    work.layer_of(parts, &below, turn, |log| {
         if !work.can_run {
             work.wants_namespace.store(true, Ordering::Relaxed);
             return Err(BuildErrorKind::NeedsNamespace);
@@ -169,7 +169,7 @@ impl Execution<'_> {
         let command = self.turn.step.text.strip_prefix("RUN ").unwrap_or(&self.turn.step.text);
         let hidden = Redactor::new(mounts.secrets.iter().map(Vec::as_slice));
         let span = work.reporter.span(SpanKind::Command, || command.to_owned());
-        let exit = process::run(work.reporter, self.turn.task, &spec, (command, &log, &hidden))?;
+        let exit = process::run(work, self.turn, &spec, (command, &log, &hidden))?;
         drop(span);
         if exit != Exit::Code(0) {
             work.store.keep_failed(self.key, &upper)?;

@@ -8,11 +8,11 @@ use crate::random::{Choices, Signature};
 const SCHEMES: [&str; 6] = ["https", "http", "ssh", "git", "HTTPS", "git+ssh"];
 
 /// Passwords, some of which nobody has encoded as they should.
-const PASSWORDS: [&str; 5] = ["hunter2", "hun/ter2", "hun#ter2", "hun?ter2", "hun/t@xr2"];
+const PASSWORDS: [&str; 5] = ["HUNKTERK", "HUNK/TERK", "HUNK#TERK", "HUNK?TERK", "HUNK/T@XERK"];
 
-/// What is never in the words that a part of an address is made of. None has an `@`: what stands before and behind a password that was
-/// left out meets at one, and together may read like anything.
-const SECRET: [&str; 4] = ["hunter2", "hun", "ter2", "xr2"];
+/// What is never in the words that a part of an address is made of, and does not come about when something is left out or escaped: none
+/// has an `@`, at which what stands before and behind a password meets, and escapes are of small letters and digits.
+const SECRET: [&str; 3] = ["HUNK", "TERK", "XERK"];
 
 /// The bytes as an address; and the same bytes around a password and behind a query.
 pub(super) fn address(bytes: &[u8]) -> u64 {
@@ -34,7 +34,7 @@ pub(super) fn address(bytes: &[u8]) -> u64 {
         hidden(&format!("{scheme}://{user}:{password}@{place}"));
     }
     let (path, _) = place.split_once(['#', '?']).unwrap_or((place, ""));
-    hidden(&format!("{scheme}://h/{path}?sig=hunter2#{user}"));
+    hidden(&format!("{scheme}://h/{path}?sig=HUNKTERK#{user}"));
     seen.finish()
 }
 
