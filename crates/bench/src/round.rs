@@ -111,6 +111,7 @@ impl Turn<'_> {
         if self.workload.state == State::Bare {
             meter::run(self.tool.empty(), None, &self.place.join("empty.log"))?;
         }
+        read_all(context)?;
         // What an earlier build has still to bring to the disk is not this one's to pay.
         rustix::fs::sync();
         let log = self.place.join("build.log");
@@ -148,6 +149,17 @@ fn make_context(workload: &Workload, size: u32, place: &Place) -> Result<PathBuf
     fs_err::write(context.join("Dockerfile"), (workload.dockerfile)(&place.base(workload.base), size))?;
     workload.files.write(&context, size)?;
     Ok(context)
+}
+
+/// Brings the context into memory, so that none of the tools reads it from the disk for the others.
+fn read_all(context: &Path) -> Result<(), Failure> {
+    for entry in walkdir::WalkDir::new(context) {
+        let entry = entry.map_err(std::io::Error::from)?;
+        if entry.file_type().is_file() {
+            std::io::copy(&mut fs_err::File::open(entry.path())?, &mut std::io::sink())?;
+        }
+    }
+    Ok(())
 }
 
 fn brief(readings: &Readings) -> String {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use kiln_layer::amend::amendment;
 use kiln_layer::index::Index;
 use kiln_layer::pack::{PackEntry, write_tree};
+use kiln_layer::stop::Stop;
 use kiln_layer::unpack::{Form, Unpacker};
 use kiln_layer::view::View;
 use kiln_oci::crash::around;
