@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use kiln_build::event::{Event, Sink, TaskId, TaskKind, TaskOutcome};
 use kiln_build::history::StepReport;
+use kiln_sandbox::termination_requested;
 
 use crate::args::build::Progress;
 use crate::trace::Trace;
@@ -117,7 +118,11 @@ impl Screen {
         self.event(Event::Announced { task, kind, name, line: None });
         self.event(Event::Started { task, elapsed: self.shared.began.elapsed() });
         let result = work(task);
-        let outcome = if result.is_ok() { TaskOutcome::Done } else { TaskOutcome::Failed };
+        let outcome = match result {
+            Ok(_) => TaskOutcome::Done,
+            Err(_) if termination_requested().load(Ordering::Relaxed) => TaskOutcome::Cancelled,
+            Err(_) => TaskOutcome::Failed,
+        };
         self.event(Event::Finished { task, elapsed: self.shared.began.elapsed(), outcome });
         result
     }

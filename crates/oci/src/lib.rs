@@ -46,7 +46,7 @@
 //! };
 //! let image = compose(&store, &[parts], &ComposeOptions::default())?;
 //! let names = ["localhost/empty:1".parse()?];
-//! Export { store: &store, root: &image.root, names: &names }
+//! Export { store: &store, root: &image.root, names: &names, cancel: None }
 //!     .oci_directory(&root.join("out"), Placement::default())?;
 //! assert!(kiln_oci::verify::verify(&root.join("out"))?.is_clean());
 //! # Ok(())

@@ -30,7 +30,7 @@ fn stored(name: &str, setting: &Setting<'_>) -> Result<Report, CliError> {
     let place = tempfile::Builder::new().prefix("verify-").tempdir_in(&setting.store)?;
     let dest = place.path().join("layout");
     let names: Vec<_> = name.parse().into_iter().collect();
-    Export { store: &store, root: &root, names: &names }
+    Export { store: &store, root: &root, names: &names, cancel: None }
         .oci_directory(&dest, Placement::Share)
         .map_err(|source| CliError::Export { dest: dest.display().to_string(), source })?;
     Ok(verify(&dest)?)

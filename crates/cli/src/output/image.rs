@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use kiln_build::engine::{Built, Engine};
+use kiln_build::error::{BuildError, BuildErrorKind};
 use kiln_build::event::TaskKind;
 use kiln_build::request::LayerForm;
 use kiln_oci::compose::{ComposeOptions, ComposedImage, ImageParts, compose};
@@ -70,7 +71,12 @@ impl Maker<'_> {
         image: &ComposedImage,
         names: &[Reference],
     ) -> Result<(), CliError> {
-        let export = Export { store: self.engine.store().content(), root: &image.root, names };
+        let export = Export {
+            store: self.engine.store().content(),
+            root: &image.root,
+            names,
+            cancel: Some(self.cancel),
+        };
         match output {
             Output::OciDirectory { dest, .. } => {
                 let place = dest.display().to_string();
@@ -113,8 +119,14 @@ pub(crate) fn place(dest: &Dest) -> String {
 fn failed(dest: String, source: ExportError) -> CliError {
     match source {
         ExportError::Write(error) if error.kind() == std::io::ErrorKind::BrokenPipe => CliError::BrokenPipe,
+        ExportError::Interrupted => interrupted(),
         source => CliError::Export { dest, source },
     }
+}
+
+/// Ctrl-C, whatever was being done.
+pub(super) fn interrupted() -> CliError {
+    BuildError::from(BuildErrorKind::Interrupted).into()
 }
 
 fn annotate(parts: &mut ImageParts, annotations: &[Annotation]) {

@@ -1,6 +1,8 @@
 //! `--load`: hands an image to the Docker or Podman of this machine.
 
+use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
 use kiln_build::event::TaskKind;
@@ -10,13 +12,14 @@ use kiln_oci::platform::Platform;
 use kiln_oci::reference::Reference;
 
 use crate::errors::CliError;
-use crate::output::image::Maker;
+use crate::output::image::{Maker, interrupted};
 
 /// Pipes a docker archive into `docker load`, or `podman load` where there is no Docker.
 pub(crate) fn load(maker: &Maker<'_>, image: &ComposedImage, names: &[Reference]) -> Result<(), CliError> {
     let (program, mut child) = start()?;
     maker.screen.during(TaskKind::Export, format!("load into {program}"), |_| {
-        let export = Export { store: maker.engine.store().content(), root: &image.root, names };
+        let store = maker.engine.store().content();
+        let export = Export { store, root: &image.root, names, cancel: Some(maker.cancel) };
         let platform = maker.built.first().map_or_else(Platform::host, |b| b.platform.clone());
         let mut stderr = child.stderr.take();
         let said = std::thread::spawn(move || {
@@ -26,11 +29,16 @@ pub(crate) fn load(maker: &Maker<'_>, image: &ComposedImage, names: &[Reference]
             text
         });
         let written = match child.stdin.take() {
-            Some(mut stdin) => export.docker_archive(ArchiveSink::Writer(&mut stdin), &platform),
+            Some(stdin) => {
+                export.docker_archive(ArchiveSink::File(&File::from(OwnedFd::from(stdin))), &platform)
+            }
             None => Ok(()),
         };
         let status = child.wait()?;
         let message = said.join().unwrap_or_default();
+        if matches!(written, Err(ExportError::Interrupted)) {
+            return Err(interrupted());
+        }
         if !status.success() {
             return Err(CliError::Loader {
                 program: program.to_owned(),

@@ -10,9 +10,10 @@ use kiln_oci::graph::Graph;
 use kiln_oci::media_type::{is_index, is_manifest};
 use kiln_oci::reference::Reference;
 use kiln_oci::store::ContentStore;
-use kiln_registry::{Client, Push, PushBlob, PushEvent, RawManifest};
+use kiln_registry::{Client, Failure, Push, PushBlob, PushEvent, RawManifest};
 
 use crate::errors::CliError;
+use crate::output::image::interrupted;
 use crate::render::Screen;
 
 /// Where to.
@@ -122,6 +123,9 @@ impl Load {
             let item = blob.digest.to_string().chars().take(19).collect();
             screen.event(Event::Progress { task, item, current, total: Some(blob.size) });
         };
-        Ok(client.push(&push, &open, &tell)?)
+        client.push(&push, &open, &tell).map_err(|error| match *error.failure {
+            Failure::Cancelled => interrupted(),
+            _ => error.into(),
+        })
     }
 }

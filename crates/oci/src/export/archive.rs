@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Write};
 
-use super::{Export, ExportError, blob_path, docker_manifest};
+use super::{Export, ExportError, blob_path, docker_manifest, was_interrupted};
 use crate::blobs::VerifiedBlob;
 use crate::descriptor::Descriptor;
 use crate::error::StoreError;
@@ -34,7 +34,7 @@ pub(super) fn write(
     sink: ArchiveSink<'_>,
     docker: Option<&Platform>,
 ) -> Result<(), ExportError> {
-    let mut tar = Tar { sink };
+    let mut tar = Tar { export, sink };
     for (path, member) in members(export, docker)? {
         match member {
             Member::Directory => tar.header(&path, 0o755, tar::EntryType::Directory, 0),
@@ -52,6 +52,9 @@ pub(super) fn write(
 
 /// Tells a damaged blob, which is found while it is read, from a sink that failed.
 fn trouble(error: io::Error) -> ExportError {
+    if was_interrupted(&error) {
+        return ExportError::Interrupted;
+    }
     match error.downcast::<StoreError>() {
         Ok(damaged) => ExportError::Store(damaged),
         Err(error) => ExportError::Write(error),
@@ -78,11 +81,12 @@ fn members(export: &Export<'_>, docker: Option<&Platform>) -> Result<BTreeMap<St
     Ok(members)
 }
 
-struct Tar<'a> {
+struct Tar<'e, 'a> {
+    export: &'e Export<'e>,
     sink: ArchiveSink<'a>,
 }
 
-impl Tar<'_> {
+impl Tar<'_, '_> {
     fn header(&mut self, path: &str, mode: u32, kind: tar::EntryType, size: u64) -> io::Result<()> {
         let mut header = tar::Header::new_ustar();
         header.set_path(path)?;
@@ -107,8 +111,8 @@ impl Tar<'_> {
         self.header(path, 0o644, tar::EntryType::Regular, size)?;
         let mut blob = BufReader::with_capacity(COPY, blob);
         match &mut self.sink {
-            ArchiveSink::File(file) => io::copy(&mut blob, &mut &**file)?,
-            ArchiveSink::Writer(writer) => io::copy(&mut blob, writer)?,
+            ArchiveSink::File(file) => self.export.copy(&mut blob, &mut &**file)?,
+            ArchiveSink::Writer(writer) => self.export.copy(&mut blob, writer)?,
         };
         self.pad(size)
     }
@@ -118,8 +122,10 @@ impl Tar<'_> {
         self.header(path, 0o644, tar::EntryType::Regular, size)?;
         let mut blob = file.into_parts().0;
         let copied = match &mut self.sink {
-            ArchiveSink::File(file) => io::copy(&mut blob, &mut &**file)?,
-            ArchiveSink::Writer(writer) => io::copy(&mut BufReader::with_capacity(COPY, blob), writer)?,
+            ArchiveSink::File(file) => self.export.copy(&mut blob, &mut &**file)?,
+            ArchiveSink::Writer(writer) => {
+                self.export.copy(&mut BufReader::with_capacity(COPY, blob), writer)?
+            }
         };
         if copied != size {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{path} is cut short")));

@@ -4,7 +4,7 @@ use std::io::{self, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Export, ExportError};
+use super::{Export, ExportError, was_interrupted};
 use crate::descriptor::Descriptor;
 use crate::error::{StoreError, at};
 use crate::layout::Layout;
@@ -109,7 +109,7 @@ fn place(
     // A damaged blob never leaves the store unnoticed: one that is not known to be whole is read before it is shared.
     if export.store.open_known(blob)?.is_none() {
         let mut unknown = BufReader::with_capacity(256 << 10, export.store.open_verified(blob)?);
-        io::copy(&mut unknown, &mut io::sink()).map_err(damaged)?;
+        export.copy(&mut unknown, &mut io::sink()).map_err(damaged)?;
     }
     let mut source = export.store.open_sized(blob)?;
     let path = layout.blobs().path_of(&blob.digest);
@@ -122,7 +122,13 @@ fn place(
         if placement == Placement::Share && fs_err::hard_link(source.path(), &path).is_ok() {
             return Ok(());
         }
-        let copied = io::copy(source.file_mut(), file.as_file_mut()).map_err(at(file.path()))?;
+        let copied =
+            export.copy(source.file_mut(), file.as_file_mut()).map_err(|error| {
+                match was_interrupted(&error) {
+                    true => ExportError::Interrupted,
+                    false => at(file.path())(error).into(),
+                }
+            })?;
         if copied != blob.size {
             let (expected, got) = (format!("{} bytes", blob.size), format!("{copied} bytes"));
             return Err(StoreError::Damaged { path: source.path().to_path_buf(), expected, got }.into());
@@ -133,6 +139,9 @@ fn place(
     Ok(())
 }
 
-fn damaged(error: io::Error) -> StoreError {
-    error.downcast::<StoreError>().unwrap_or_else(StoreError::Io)
+fn damaged(error: io::Error) -> ExportError {
+    if was_interrupted(&error) {
+        return ExportError::Interrupted;
+    }
+    error.downcast::<StoreError>().unwrap_or_else(StoreError::Io).into()
 }

@@ -7,7 +7,9 @@
 mod archive;
 mod directory;
 
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -23,6 +25,9 @@ use crate::store::ContentStore;
 pub use archive::ArchiveSink;
 pub use directory::Placement;
 
+/// Bytes that are copied before somebody looks whether to go on.
+const PIECE: u64 = 8 << 20;
+
 /// An image that is to be written out.
 #[derive(Clone, Copy, Debug)]
 pub struct Export<'a> {
@@ -32,6 +37,8 @@ pub struct Export<'a> {
     pub root: &'a Descriptor,
     /// Its names; may be empty.
     pub names: &'a [Reference],
+    /// Once it is set, writing ends with [`ExportError::Interrupted`].
+    pub cancel: Option<&'a AtomicBool>,
 }
 
 /// Why an image could not be written out.
@@ -53,6 +60,18 @@ pub enum ExportError {
     /// The archive could not be written.
     #[error("cannot write the archive: {0}")]
     Write(#[source] std::io::Error),
+    /// See [`Export::cancel`].
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// What [`Export::copy`] fails with when it is told to.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+struct Interrupted;
+
+fn was_interrupted(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Interrupted>())
 }
 
 impl From<std::io::Error> for ExportError {
@@ -84,6 +103,25 @@ impl Export<'_> {
     /// `manifest.json` lists the image for `platform` or else the first, since that format has no platforms.
     pub fn docker_archive(&self, sink: ArchiveSink<'_>, platform: &Platform) -> Result<(), ExportError> {
         archive::write(self, sink, Some(platform))
+    }
+
+    /// As [`io::copy`], in pieces: between two files each is still copied inside the kernel.
+    fn copy<R, W>(&self, from: &mut R, to: &mut W) -> io::Result<u64>
+    where
+        R: Read + ?Sized,
+        W: Write + ?Sized,
+    {
+        let mut copied = 0;
+        loop {
+            if self.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
+                return Err(io::Error::other(Interrupted));
+            }
+            let piece = io::copy(&mut from.take(PIECE), to)?;
+            copied += piece;
+            if piece < PIECE {
+                return Ok(copied);
+            }
+        }
     }
 
     fn graph(&self) -> Result<Graph, ExportError> {

@@ -33,7 +33,7 @@ fn a_directory_is_a_valid_layout_that_others_read() {
     let image = scratch.plain_image(Flavour::Oci);
     let names = [reference("app:1"), reference("ghcr.io/me/app:2")];
     let out = scratch.path("deep/er/out");
-    let export = Export { store: &scratch.store, root: &image.root, names: &names };
+    let export = Export { store: &scratch.store, root: &image.root, names: &names, cancel: None };
     export.oci_directory(&out, Placement::Share).unwrap();
     clean(&out, 2);
     let place = |tag: &str| format!("oci:{}:{tag}", out.display());
@@ -52,7 +52,7 @@ fn a_directory_is_a_valid_layout_that_others_read() {
 fn sharing_and_copying() {
     let scratch = Scratch::new();
     let image = scratch.image();
-    let export = Export { store: &scratch.store, root: &image.root, names: &[] };
+    let export = Export { store: &scratch.store, root: &image.root, names: &[], cancel: None };
     for (name, placement) in [("shared", Placement::Share), ("copied", Placement::Copy)] {
         export.oci_directory(&scratch.path(name), placement).unwrap();
         clean(&scratch.path(name), 1);
@@ -72,7 +72,8 @@ fn an_existing_directory_is_filled_merged_or_refused() {
     let (one, two) = (scratch.image(), scratch.composed(&["linux/arm64"], Flavour::Oci));
     let write = |root, name: &str, out: &Path| {
         let names: Vec<Reference> = if name.is_empty() { vec![] } else { vec![reference(name)] };
-        Export { store: &scratch.store, root, names: &names }.oci_directory(out, Placement::Share)
+        Export { store: &scratch.store, root, names: &names, cancel: None }
+            .oci_directory(out, Placement::Share)
     };
     let out = scratch.path("out");
     fs_err::create_dir(&out).unwrap();
@@ -107,7 +108,7 @@ fn a_missing_or_short_blob_leaves_no_directory() {
     let scratch = Scratch::new();
     let image = scratch.image();
     let layer = scratch.three_layers()[0].0.digest;
-    let export = Export { store: &scratch.store, root: &image.root, names: &[] };
+    let export = Export { store: &scratch.store, root: &image.root, names: &[], cancel: None };
     fs_err::write(scratch.store.path_of(&layer), b"torn").unwrap();
     let error = export.oci_directory(&scratch.path("out"), Placement::Share).unwrap_err();
     assert!(matches!(error, ExportError::Store(StoreError::Damaged { .. })), "{error}");
@@ -129,7 +130,7 @@ fn a_blob_is_hashed_once_and_again_when_it_was_touched() {
     let image = scratch.image();
     let layer = scratch.three_layers()[0].0.digest;
     let path = scratch.store.path_of(&layer);
-    let export = Export { store: &scratch.store, root: &image.root, names: &[] };
+    let export = Export { store: &scratch.store, root: &image.root, names: &[], cancel: None };
     let archive = || {
         let file = tempfile::tempfile().unwrap();
         export.oci_archive(ArchiveSink::File(&file))
@@ -158,7 +159,7 @@ fn archives_are_the_same_however_they_are_written() {
     let scratch = Scratch::new();
     let image = scratch.image();
     let names = [reference("app:1")];
-    let export = Export { store: &scratch.store, root: &image.root, names: &names };
+    let export = Export { store: &scratch.store, root: &image.root, names: &names, cancel: None };
     let mut memory = Vec::new();
     export.docker_archive(ArchiveSink::Writer(&mut memory), &linux()).unwrap();
 
@@ -181,7 +182,7 @@ fn archives_are_the_same_however_they_are_written() {
     let other = Scratch::new();
     let image = other.image();
     let mut again = Vec::new();
-    let export = Export { store: &other.store, root: &image.root, names: &names };
+    let export = Export { store: &other.store, root: &image.root, names: &names, cancel: None };
     export.docker_archive(ArchiveSink::Writer(&mut again), &linux()).unwrap();
     assert!(again == memory, "another store gives the same bytes");
 
@@ -204,11 +205,24 @@ fn a_file_is_written_where_its_cursor_is() {
     let path = scratch.path("out.tar");
     let mut file = fs_err::File::create(&path).unwrap();
     file.write_all(b"before").unwrap();
-    let export = Export { store: &scratch.store, root: &image.root, names: &[] };
+    let export = Export { store: &scratch.store, root: &image.root, names: &[], cancel: None };
     export.oci_archive(ArchiveSink::File(file.file())).unwrap();
     let bytes = fs_err::read(&path).unwrap();
     assert!(bytes.starts_with(b"beforeblobs/"));
     assert_eq!((bytes.len() - 6) % 512, 0);
+}
+
+#[test]
+fn an_export_can_be_interrupted() {
+    let scratch = Scratch::new();
+    let image = scratch.image();
+    let cancel = std::sync::atomic::AtomicBool::new(true);
+    let export = Export { store: &scratch.store, root: &image.root, names: &[], cancel: Some(&cancel) };
+    let file = fs_err::File::create(scratch.path("out.tar")).unwrap();
+    let mut memory = Vec::new();
+    for sink in [ArchiveSink::File(file.file()), ArchiveSink::Writer(&mut memory)] {
+        assert!(matches!(export.oci_archive(sink), Err(ExportError::Interrupted)));
+    }
 }
 
 #[test]
@@ -217,7 +231,7 @@ fn archives_are_read_by_others() {
     let names = [reference("app:1")];
     for flavour in [Flavour::Oci, Flavour::Docker] {
         let image = scratch.plain_image(flavour);
-        let export = Export { store: &scratch.store, root: &image.root, names: &names };
+        let export = Export { store: &scratch.store, root: &image.root, names: &names, cancel: None };
         let (oci, docker) = (scratch.path("oci.tar"), scratch.path("docker.tar"));
         let create = |path: &Path| fs_err::File::create(path).unwrap();
         export.oci_archive(ArchiveSink::File(create(&oci).file())).unwrap();
@@ -244,7 +258,7 @@ fn podman_loads_the_docker_archive() {
     let image = scratch.plain_image(Flavour::Docker);
     let names = [reference("localhost/kiln-oci-test:1")];
     let path = scratch.path("docker.tar");
-    let export = Export { store: &scratch.store, root: &image.root, names: &names };
+    let export = Export { store: &scratch.store, root: &image.root, names: &names, cancel: None };
     let file = fs_err::File::create(&path).unwrap();
     export.docker_archive(ArchiveSink::File(file.file()), &linux()).unwrap();
     let (root, runroot) = (scratch.path("podman"), scratch.path("podman-run"));
@@ -271,7 +285,7 @@ fn an_index_of_several_platforms() {
     let scratch = Scratch::new();
     let image = scratch.composed(&["linux/amd64", "linux/arm64"], Flavour::Oci);
     let names = [reference("app:1")];
-    let export = Export { store: &scratch.store, root: &image.root, names: &names };
+    let export = Export { store: &scratch.store, root: &image.root, names: &names, cancel: None };
     let path = scratch.path("docker.tar");
     let file = fs_err::File::create(&path).unwrap();
     export.docker_archive(ArchiveSink::File(file.file()), &"linux/arm64".parse().unwrap()).unwrap();
@@ -300,7 +314,7 @@ fn annotations_stand_at_their_level() {
     assert_eq!(image.flavour, Flavour::Oci, "Docker's documents have no annotations");
     let out = scratch.path("out");
     let names = [reference("app:1")];
-    Export { store: &scratch.store, root: &image.root, names: &names }
+    Export { store: &scratch.store, root: &image.root, names: &names, cancel: None }
         .oci_directory(&out, Placement::Share)
         .unwrap();
     let read =

@@ -75,7 +75,7 @@ fn a_layout_is_addressed_by_tag_and_digest() {
     let directory = scratch.path("a:b@c");
     let export = |names: &[&str], image| {
         let names: Vec<_> = names.iter().map(|n| reference(n)).collect();
-        let export = Export { store: &scratch.store, root: image, names: &names };
+        let export = Export { store: &scratch.store, root: image, names: &names, cancel: None };
         export.oci_directory(&directory, Placement::Share).unwrap();
     };
     export(&["ghcr.io/me/app:v1"], &one.root);

@@ -287,7 +287,7 @@ fn archives_are_verified_too() {
     let image = scratch.image();
     let names = ["app:1".parse().unwrap()];
     let mut bytes = Vec::new();
-    let export = Export { store: &scratch.store, root: &image.root, names: &names };
+    let export = Export { store: &scratch.store, root: &image.root, names: &names, cancel: None };
     export.docker_archive(ArchiveSink::Writer(&mut bytes), &"linux/amd64".parse().unwrap()).unwrap();
     let path = scratch.path("image.tar");
     fs_err::write(&path, &bytes).unwrap();
