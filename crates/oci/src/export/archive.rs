@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Write};
 
+use rustix::fs::FileType;
+
 use super::{Export, ExportError, blob_path, docker_manifest, was_interrupted};
 use crate::blobs::VerifiedBlob;
 use crate::descriptor::Descriptor;
@@ -81,6 +83,11 @@ fn members(export: &Export<'_>, docker: Option<&Platform>) -> Result<BTreeMap<St
     Ok(members)
 }
 
+fn is_pipe(file: &File) -> io::Result<bool> {
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode);
+    Ok(matches!(kind, FileType::Fifo | FileType::Socket))
+}
+
 struct Tar<'e, 'a> {
     export: &'e Export<'e>,
     sink: ArchiveSink<'a>,
@@ -122,6 +129,7 @@ impl Tar<'_, '_> {
         self.header(path, 0o644, tar::EntryType::Regular, size)?;
         let mut blob = file.into_parts().0;
         let copied = match &mut self.sink {
+            ArchiveSink::File(file) if is_pipe(file)? => self.export.send(&blob, file)?,
             ArchiveSink::File(file) => self.export.copy(&mut blob, &mut &**file)?,
             ArchiveSink::Writer(writer) => {
                 self.export.copy(&mut BufReader::with_capacity(COPY, blob), writer)?

@@ -7,9 +7,12 @@
 mod archive;
 mod directory;
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::io::Errno;
 
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -113,15 +116,36 @@ impl Export<'_> {
     {
         let mut copied = 0;
         loop {
-            if self.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
-                return Err(io::Error::other(Interrupted));
-            }
+            self.check()?;
             let piece = io::copy(&mut from.take(PIECE), to)?;
             copied += piece;
             if piece < PIECE {
                 return Ok(copied);
             }
         }
+    }
+
+    /// Lets the kernel move a whole file into a pipe. What is in the pipe is the file's own memory until it is read, which
+    /// [`io::copy`] therefore does not do; but a blob stays what it is.
+    fn send(&self, from: &File, to: &File) -> io::Result<u64> {
+        let mut sent = 0;
+        loop {
+            self.check()?;
+            match rustix::fs::sendfile(to, from, None, PIECE as usize) {
+                Ok(0) => return Ok(sent),
+                Ok(piece) => sent += piece as u64,
+                Err(Errno::INTR) => {}
+                Err(Errno::INVAL | Errno::NOSYS) if sent == 0 => {
+                    return self.copy(&mut &*from, &mut &*to);
+                }
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    fn check(&self) -> io::Result<()> {
+        let cancelled = self.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed));
+        if cancelled { Err(io::Error::other(Interrupted)) } else { Ok(()) }
     }
 
     fn graph(&self) -> Result<Graph, ExportError> {
