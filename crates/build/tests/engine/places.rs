@@ -16,6 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     ("place: a later COPY replaces and adds", later),
     ("place: a layer is the same whatever host and folder", same_bytes),
     ("place: every compression has the same tar", forms),
+    ("place: only what leaves is compressed, nothing is unpacked", lazy),
     ("place: times are clamped when asked", clamped),
     ("place: a file system leaves as a tree and as a tar", rootfs),
     ("place: ten thousand files", many),
@@ -148,6 +149,25 @@ fn forms() {
         assert!(done.all_cached());
         assert_eq!(done.image.config["rootfs"]["diff_ids"], ids, "{compression:?}");
     }
+}
+
+fn lazy() {
+    let mut ground = Ground::new();
+    ground.form.compression = Compression::Gzip(1);
+    ["f", "g", "h"].iter().for_each(|name| ground.write(name, name.repeat(5_000)));
+    ground.shelf.put("base", &[base()], |_| {});
+    let text = "FROM base AS tools\nCOPY f /\nCOPY --from=base /d /e\nFROM base AS never\nCOPY g /\n\
+        FROM base\nCOPY --from=tools /f /\nCOPY h /\nWORKDIR /w\n";
+    let done = ground.build(text);
+    let blobs = ground.store().join("oci/blobs/sha256");
+    let gzipped = fs_err::read_dir(blobs).unwrap().map(|blob| fs_err::read(blob.unwrap().path()).unwrap());
+    let gzipped: Vec<_> = gzipped.filter(|bytes| bytes.starts_with(&[0x1f, 0x8b])).collect();
+    assert_eq!(
+        (gzipped.len(), done.image.layers().len()),
+        (3, 4),
+        "the base's layer is passed on as it came"
+    );
+    assert_eq!(fs_err::read_dir(ground.store().join("tree")).unwrap().count(), 0);
 }
 
 fn clamped() {
