@@ -12,7 +12,12 @@ fn rung_now() -> Rung {
     if let Some(rung) = inside_user_namespace() {
         return rung;
     }
-    if rustix::process::geteuid().is_root() { Rung::Root } else { Rung::None }
+    // Root of a container that may mount nothing can still become the root of a namespace of its own, like anybody.
+    if is_root() && may_mount() { Rung::Root } else { Rung::None }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 fn may_mount() -> bool {
@@ -57,20 +62,24 @@ impl Footing {
 /// possible it gives [`Rung::None`] and the reasons.
 pub(crate) fn climb(store: &Path) -> Result<Footing, CliError> {
     let now = Footing::now();
-    match now.rung {
-        Rung::SubIds | Rung::SingleId => return Ok(now),
-        // Trying it out would cost more than a cached build does; if namespaces are refused all the same, the step says so.
-        Rung::Root if may_mount() => return Ok(now),
-        Rung::Root | Rung::None => {}
+    // Trying it out would cost root more than a cached build does; if namespaces are refused all the same, the step says so.
+    if now.rung != Rung::None {
+        return Ok(now);
     }
     // What is tried leaves nothing in folders that are none of ours, however it ends. Where this fails the probe says why.
     let _ = fs_err::create_dir_all(store);
     let Probe { rung, findings } = probe(store);
-    if matches!(rung, Rung::SubIds | Rung::SingleId) && now.rung == Rung::None {
+    if rung != Rung::None {
         let never = enter_user_namespace(rung)?;
         match never {}
     }
     Ok(Footing { rung, findings })
+}
+
+/// As [`climb`], for who wants to read and remove what others own in the store: root can, whatever it may mount.
+pub(crate) fn over_files(store: &Path) -> Result<Rung, CliError> {
+    let outside = is_root() && inside_user_namespace().is_none();
+    if outside { Ok(Rung::Root) } else { Ok(climb(store)?.rung) }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::rootless;
 
 /// An engine that may remove what belongs to the ids of steps. For an ordinary user this starts the program over.
 fn engine(setting: &Setting<'_>) -> Result<Engine, CliError> {
-    let rung = rootless::climb(&setting.store)?.rung;
+    let rung = rootless::over_files(&setting.store)?;
     setting.engine(setting.client(&[]), rung)
 }
 

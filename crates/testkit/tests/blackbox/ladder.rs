@@ -1,7 +1,11 @@
 //! The rungs of the privilege ladder, and what a step sees on each.
 
+use std::process::Command;
+
 use kiln_testkit::actor::Actor;
+use kiln_testkit::image::Layout;
 use kiln_testkit::kiln::Kiln;
+use kiln_testkit::outcome::Outcome;
 
 #[test]
 fn doctor_names_the_rung() {
@@ -42,6 +46,22 @@ RUN id -u > uid && hostname > host && ls /dev > dev && cat /proc/1/comm > init \
         let files = image.layer(image.layers().last().expect("a layer"));
         assert!(stubs.iter().all(|s| !files.contains_key(*s)), "{actor:?}: {:?}", files.keys());
     }
+}
+
+/// Root of a container without the right to mount is an ordinary user, as far as steps go.
+#[test]
+fn root_that_may_not_mount_is_root_of_a_namespace() {
+    let kiln = Kiln::new(Actor::Root);
+    let build = kiln.build_text("FROM base\nRUN id -u > /uid && touch /made\n", &[]);
+    let inner = build.args(["--output", "type=oci,tar=false,dest=image"]).command();
+    let mut outer = Command::new("/usr/bin/setpriv");
+    outer.args(["--bounding-set=-sys_admin", "--inh-caps=-sys_admin", "--"]);
+    outer.arg(inner.get_program()).args(inner.get_args());
+    outer.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    outer.current_dir(kiln.scratch.path());
+    Outcome::of(outer).succeeds();
+    let image = Layout::open(&kiln.scratch.join("image"));
+    assert_eq!((image.file("uid").as_str(), image.files()["made"].uid), ("0\n", 0));
 }
 
 #[test]
