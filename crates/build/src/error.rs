@@ -141,6 +141,12 @@ pub enum BuildErrorKind {
         /// Why.
         reason: String,
     },
+    /// An ssh agent that is required was not given.
+    #[error("ssh agent {id:?} is required and was not given")]
+    Agent {
+        /// Its id.
+        id: String,
+    },
     /// Something that lies elsewhere could not be had: a file by URL, a commit, a remote context.
     #[error("cannot fetch {url}")]
     Fetch {

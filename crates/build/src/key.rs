@@ -11,7 +11,7 @@ use kiln_oci::digest::{Digest, Hasher};
 use serde::{Deserialize, Serialize};
 
 /// Changes whenever the same parts would make another layer.
-const VERSION: &str = "kiln step 2";
+const VERSION: &str = "kiln step 3";
 
 /// The kind of the part that is the content of the root filesystem below.
 const ROOTFS: &str = "rootfs";

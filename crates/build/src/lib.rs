@@ -78,6 +78,7 @@
 mod ahead;
 pub mod archive_context;
 mod bases;
+mod blame;
 pub mod caches;
 pub mod carry;
 pub mod check;

@@ -10,6 +10,7 @@ use kiln_oci::config::History;
 use kiln_oci::digest::Digest;
 use kiln_plan::model::{CopyOp, CopySource, Op, Origin, RunMountKind, StageBase, StagePlan, Step, WorkdirOp};
 
+use crate::blame;
 use crate::copy::place::{Attributes, Bytes, Placement, Planned};
 use crate::copy::remote::Checkout;
 use crate::copy::{From, Reading};
@@ -271,7 +272,7 @@ impl Stage<'_> {
         parts.add("rootfs", "", below.to_string());
         self.work.layer_of(parts, &below, turn, |_| {
             let view = rootfs.view(self.work.puller())?;
-            let ids = users::identity(&view, &op.user)?;
+            let ids = users::owner(&view, &op.user)?;
             let files = RootfsFiles::new(view.clone(), String::new());
             let path = kiln_layer::path::LayerPath::clean(&op.path);
             let attributes = Attributes { owner: Some((ids.uid, ids.gid)), ..Attributes::default() };
@@ -352,7 +353,8 @@ impl Stage<'_> {
         let position = 1 + self.plan.steps[..=i].iter().filter(|s| s.op.is_some()).count();
         let step = &self.plan.steps[i];
         let name = format!("{} {}", self.label(position), step.text);
-        BuildError { at: Some(At { span: step.span, line: step.line, step: name }), kind }
+        let span = blame::span(step, &kind);
+        BuildError { at: Some(At { span, line: step.line, step: name }), kind }
     }
 }
 

@@ -31,10 +31,18 @@ pub(crate) fn identity(view: &View, spec: &str) -> Result<Identity, BuildErrorKi
     })
 }
 
+/// The number that a part of `--chown` is without a look at any account file: `root` is 0 in every image, and so is what is left empty.
+fn number(text: &str) -> Option<u32> {
+    match text {
+        "" | "root" => Some(0),
+        digits => digits.parse().ok(),
+    }
+}
+
 /// Whether `--chown=spec` needs no look into the image.
 pub(crate) fn is_numeric(spec: &str) -> bool {
     let (user, group) = chown::split(spec);
-    user.parse::<u32>().is_ok() && group.is_none_or(|g| g.parse::<u32>().is_ok())
+    number(user).is_some() && group.is_none_or(|g| number(g).is_some())
 }
 
 /// The owner that `--chown=spec` means: a user without a group brings the primary group if it is a name, and the group of the same number
@@ -42,22 +50,21 @@ pub(crate) fn is_numeric(spec: &str) -> bool {
 pub(crate) fn owner(view: &View, spec: &str) -> Result<Ids, BuildErrorKind> {
     let (user, group) = chown::split(spec);
     if is_numeric(spec) {
-        let number = |text: &str| text.parse::<u32>().unwrap_or_default();
-        return Ok(Ids { uid: number(user), gid: number(group.unwrap_or(user)) });
+        let uid = number(user).unwrap_or_default();
+        return Ok(Ids { uid, gid: group.map_or(Some(uid), number).unwrap_or_default() });
     }
     let accounts = accounts(view)?;
-    let (uid, primary) = match user.parse::<u32>() {
-        Ok(number) => (number, number),
-        Err(_) if user.is_empty() => (0, 0),
-        Err(_) => match accounts.user(user) {
+    let (uid, primary) = match number(user) {
+        Some(number) => (number, number),
+        None => match accounts.user(user) {
             Some(found) => (found.uid, found.gid),
             None => return Err(unknown("user", user.to_owned(), "/etc/passwd")),
         },
     };
-    let gid = match group.map(|g| (g, g.parse::<u32>())) {
+    let gid = match group.map(|name| (name, number(name))) {
         None => primary,
-        Some((_, Ok(number))) => number,
-        Some((name, Err(_))) => match accounts.group(name) {
+        Some((_, Some(number))) => number,
+        Some((name, None)) => match accounts.group(name) {
             Some(found) => found.gid,
             None => return Err(unknown("group", name.to_owned(), "/etc/group")),
         },

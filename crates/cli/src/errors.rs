@@ -415,6 +415,9 @@ fn judge_build(kind: &BuildErrorKind) -> (u8, Option<String>) {
             status::FAILED,
             Some(format!("give it with --secret id={id},src=FILE or --secret id={id},env=NAME")),
         ),
+        BuildErrorKind::Agent { id } => {
+            (status::FAILED, Some(format!("give it with --ssh {id}, or a key with --ssh {id}=FILE")))
+        }
         BuildErrorKind::Fetch { url, source } => remote::judge(url, source),
         BuildErrorKind::Epoch { .. } => (status::USAGE, None),
         BuildErrorKind::Unsupported { .. } => (status::USAGE, None),

@@ -105,7 +105,18 @@ impl Archive {
         placement: &mut Placement<'_>,
         dest: &LayerPath,
     ) -> Result<(), BuildErrorKind> {
-        placement.make_directory(dest)?;
+        let dest = placement.unpack_into(dest)?;
+        let put = self.put_members(number, placement, &dest);
+        placement.unpacked();
+        put
+    }
+
+    fn put_members(
+        &self,
+        number: usize,
+        placement: &mut Placement<'_>,
+        dest: &LayerPath,
+    ) -> Result<(), BuildErrorKind> {
         let Some(handle) = self.handle() else { return Ok(()) };
         for (place, entry) in handle.index.entries.iter().enumerate() {
             // `./` is about the folder that was packed, not about where it goes.
@@ -125,13 +136,13 @@ impl Archive {
                 }
                 Kind::File { .. } => {
                     let bytes = Bytes::Archive(number, entry.path.clone());
-                    (entry.kind.clone(), bytes, Some((ARCHIVE | number as u64, place as u64)))
+                    (entry.kind.clone(), bytes, Some((number as u64, place as u64)))
                 }
                 Kind::Hardlink { target } => {
                     let found = handle.index.entries.binary_search_by(|e| e.path.cmp(target));
                     let Some(carrier) = found.ok().map(|i| (i, &handle.index.entries[i])) else { continue };
                     let bytes = Bytes::Archive(number, target.clone());
-                    (carrier.1.kind.clone(), bytes, Some((ARCHIVE | number as u64, carrier.0 as u64)))
+                    (carrier.1.kind.clone(), bytes, Some((number as u64, carrier.0 as u64)))
                 }
                 other => (other.clone(), Bytes::None, None),
             };
@@ -156,6 +167,3 @@ impl Read for Hashed<'_> {
         Ok(count)
     }
 }
-
-/// Keeps the link numbers of archives apart from those of files.
-const ARCHIVE: u64 = 1 << 63;

@@ -295,6 +295,7 @@ fn place_source(
 ) -> Result<(), BuildErrorKind> {
     match source {
         Taken::Files { found, .. } => {
+            placement.next_source();
             // `COPY *.nope /x/` makes nothing, not even /x.
             found.into_iter().try_for_each(|one| placement.put(one, to.dest, to.into))
         }

@@ -36,8 +36,8 @@ pub(crate) enum Bytes {
 pub(crate) struct Planned {
     pub(crate) entry: Entry,
     pub(crate) bytes: Bytes,
-    /// Equal for two names of one file.
-    pub(crate) link: Option<(u64, u64)>,
+    /// Equal for two names of one file that come from one source.
+    pub(crate) link: Option<u64>,
 }
 
 /// Owners and modes asked for by flags.
@@ -66,6 +66,12 @@ pub(crate) struct Placement<'a> {
     latest: Option<(LayerPath, LayerPath)>,
     /// The commit whose files are being put.
     checkout: Option<usize>,
+    /// Where the archive is unpacked whose members are being put.
+    unpacking: Option<LayerPath>,
+    /// The numbers in [`Planned::link`] of the source that is being put, by inode.
+    links: HashMap<(u64, u64), u64>,
+    /// How many such numbers there are.
+    linked: u64,
 }
 
 impl<'a> Placement<'a> {
@@ -79,7 +85,39 @@ impl<'a> Placement<'a> {
             new: HashSet::new(),
             latest: None,
             checkout: None,
+            unpacking: None,
+            links: HashMap::new(),
+            linked: 0,
         }
+    }
+
+    /// Makes the directory `dest` and unpacks into it from now on, as tar does: to links on the way `dest` is the root, and a member takes the place
+    /// of whatever has its name. [`Placement::unpacked`] ends that. Returns `dest` with links followed.
+    pub(crate) fn unpack_into(&mut self, dest: &LayerPath) -> Result<LayerPath, BuildErrorKind> {
+        self.next_source();
+        let dest = self.make_directory(dest)?;
+        self.unpacking = Some(dest.clone());
+        self.latest = None;
+        Ok(dest)
+    }
+
+    /// The archive is unpacked.
+    pub(crate) fn unpacked(&mut self) {
+        self.unpacking = None;
+        self.latest = None;
+    }
+
+    /// What is put from now on is of another source. Names of one file stay one file within a source only, as with BuildKit: `COPY a b /d/`
+    /// makes two files of two names.
+    pub(crate) fn next_source(&mut self) {
+        self.links.clear();
+    }
+
+    fn link_number(&mut self, inode: (u64, u64)) -> u64 {
+        let next = self.linked;
+        let number = *self.links.entry(inode).or_insert(next);
+        self.linked += u64::from(number == next);
+        number
     }
 
     /// What is put from now on is of this commit; with `None`, of the file system that is read.
@@ -106,13 +144,15 @@ impl<'a> Placement<'a> {
     /// `path` with every link on the way followed inside the root, and a link at its end if `last`; what does not exist is taken
     /// as written.
     pub(crate) fn resolve(&self, path: &LayerPath, last: bool) -> Result<LayerPath, BuildErrorKind> {
-        let mut pending: Vec<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
+        let root = self.unpacking.clone().filter(|root| path.is_within(root)).unwrap_or_default();
+        let below = path.components().skip(root.components().count());
+        let mut pending: Vec<Vec<u8>> = below.map(<[u8]>::to_vec).collect();
         pending.reverse();
-        let mut at = LayerPath::root();
+        let mut at = root.clone();
         let mut hops = 0;
         while let Some(name) = pending.pop() {
             if name == b".." {
-                at = at.parent().unwrap_or_default();
+                at = if at == root { at } else { at.parent().unwrap_or_default() };
                 continue;
             }
             let next = at.join(&name);
@@ -126,7 +166,7 @@ impl<'a> Placement<'a> {
                         )));
                     }
                     if target.starts_with(b"/") {
-                        at = LayerPath::root();
+                        at = root.clone();
                     }
                     let parts = target.split(|b| *b == b'/').rev();
                     pending.extend(parts.filter(|c| !c.is_empty() && *c != b".").map(<[u8]>::to_vec));
@@ -211,11 +251,18 @@ impl<'a> Placement<'a> {
             dest = dest.join(&source.name);
         }
         let has_parents = !source.parents.is_empty();
+        if !has_parents {
+            self.next_source();
+        }
         self.planned.reserve_exact(source.items.len());
         let mut items = source.items;
         // From the end, so that their room can be given back as they go: it is the most that a large context takes.
         items.reverse();
         while let Some(mut item) = items.pop() {
+            let top = item.below.is_root() && !has_parents;
+            if top && item.node.is_dir() && self.checkout.is_none() {
+                only_contents(&mut item.node);
+            }
             if items.len().is_multiple_of(SHRINK) {
                 items.shrink_to_fit();
             }
@@ -230,8 +277,7 @@ impl<'a> Placement<'a> {
                 }
                 _ => Bytes::None,
             };
-            let nested = !item.below.is_root() || has_parents;
-            self.put_item(&item, &path, nested, bytes)?;
+            self.put_item(&item, &path, !top, bytes)?;
         }
         Ok(())
     }
@@ -270,33 +316,45 @@ impl<'a> Placement<'a> {
             }
         };
         let at = parent.join(path.name());
-        // A link to a directory serves as the directory itself; any other link is replaced.
-        let followed = self.resolve(&at, true)?;
-        let there = self.node(&followed)?;
-        let (at, in_place) = match there {
-            Some(NodeKind::Directory) => (followed, there),
-            _ if at == followed => (at, there),
-            _ => {
-                let in_place = self.node(&at)?;
-                (at, in_place)
-            }
-        };
+        let (at, in_place) = self.stands_in(at, is_dir)?;
         match (is_dir, &in_place) {
             (true, Some(NodeKind::Directory)) if !nested => return Ok(()),
-            (true, Some(kind)) if *kind != NodeKind::Directory => {
+            (false, Some(NodeKind::Directory)) if self.unpacking.is_some() => {
+                self.places.retain(|path, _| !path.is_within(&at));
+            }
+            (true, Some(kind)) if *kind != NodeKind::Directory && self.unpacking.is_none() => {
                 return Err(refuse(format!("a directory cannot replace {}, which is not one", at.display())));
             }
             (false, Some(NodeKind::Directory)) => {
                 return Err(refuse(format!("a file cannot replace {}, which is a directory", at.display())));
             }
-            (true, None) => drop(self.new.insert(at.clone())),
+            (true, Some(NodeKind::Directory)) => {}
+            (true, _) => drop(self.new.insert(at.clone())),
             _ => {}
         }
         if in_place.is_some() || matches!(entry.kind, Kind::Symlink { .. }) {
             self.latest = None;
         }
+        let link = link.map(|inode| self.link_number(inode));
         self.set(at, Planned { entry, bytes, link });
         Ok(())
+    }
+
+    /// Where something goes that is put at `at`, and what stands there: a directory goes into what a link to a directory leads to; for anything
+    /// else a link is replaced, wherever it leads.
+    fn stands_in(
+        &self,
+        at: LayerPath,
+        is_dir: bool,
+    ) -> Result<(LayerPath, Option<NodeKind>), BuildErrorKind> {
+        let in_place = self.node(&at)?;
+        if is_dir && matches!(in_place, Some(NodeKind::Symlink { .. })) {
+            let followed = self.resolve(&at, true)?;
+            if self.node(&followed)? == Some(NodeKind::Directory) {
+                return Ok((followed, Some(NodeKind::Directory)));
+            }
+        }
+        Ok((at, in_place))
     }
 
     /// `--chown`.
@@ -317,11 +375,13 @@ impl<'a> Placement<'a> {
 
     /// The finished entries in order. Of several names of one file the first carries the content.
     pub(crate) fn finish(self) -> Vec<Planned> {
-        let mut first: HashMap<(u64, u64), (LayerPath, Bytes)> = HashMap::new();
+        let mut first: HashMap<u64, (LayerPath, Bytes)> = HashMap::new();
         let mut planned = self.planned;
         for (path, at) in self.places {
             planned[at].entry.path = path;
         }
+        // What an archive put and then replaced has no place.
+        planned.retain(|one| !one.entry.path.is_root());
         planned.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
         for one in &mut planned {
             let Some(link) = one.link else { continue };
@@ -339,6 +399,13 @@ impl<'a> Placement<'a> {
         }
         planned
     }
+}
+
+/// Of a directory that is copied only what is in it goes: it gives its place nothing but its time, as with BuildKit, where the place is made
+/// before the source is looked at.
+fn only_contents(node: &mut Node) {
+    (node.mode, node.uid, node.gid) = (0o755, 0, 0);
+    node.xattrs.clear();
 }
 
 /// The entry that `item` becomes; its path is set when it is put. A file whose digest was not taken (there is none such among

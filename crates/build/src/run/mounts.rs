@@ -277,8 +277,7 @@ impl Preparing<'_> {
         let failed = |reason: String| BuildErrorKind::Secret { id: id.clone(), reason };
         let bytes = match self.work.request.secrets.get(id) {
             None if *required => {
-                let reason = format!("it is required and was not given; add --secret id={id},src=FILE");
-                return Err(failed(reason));
+                return Err(failed("it is required and was not given".to_owned()));
             }
             None => return Ok(()),
             Some(SecretSource::Bytes(bytes)) => bytes.to_vec(),
@@ -301,10 +300,7 @@ impl Preparing<'_> {
         let RunMountKind::Ssh { id, required, mode, uid, gid } = &self.mount.kind else { return Ok(()) };
         let Some(socket) = self.work.request.ssh.get(id) else {
             if *required {
-                return Err(BuildErrorKind::Secret {
-                    id: id.clone(),
-                    reason: format!("an ssh agent is required and was not given; add --ssh {id}"),
-                });
+                return Err(BuildErrorKind::Agent { id: id.clone() });
             }
             return Ok(());
         };

@@ -52,9 +52,10 @@ fn passed_on() {
     for (line, opened) in [
         ("ENV A=b", 0),
         ("COPY --link --chown=1:2 f /", 0),
+        ("COPY --link --chown=0:root f /", 0),
         ("COPY --link <<EOF /h\nEOF", 0),
         // All below has to be looked at, or into.
-        ("COPY --link --chown=0:root f /", 2),
+        ("COPY --link --chown=0:users f /", 2),
         ("COPY f /", 2),
         ("WORKDIR /w", 2),
     ] {

@@ -24,7 +24,9 @@ pub(crate) const CASES: &[Case] = &[
     ("copy: what is missing is named", missing),
     ("copy: here-documents", heredocs),
     ("copy: links", links),
-    ("copy: hard links stay one file, across sources too", hard_links),
+    ("copy: hard links of one source stay one file", hard_links),
+    ("copy: a directory gives its place nothing of itself", only_contents),
+    ("copy: what stands at a file's name", over),
     ("copy: names that are not UTF-8", odd_names),
     ("copy: --link does not look below", link),
     ("copy: from stages, images and named contexts", origins),
@@ -126,6 +128,10 @@ fn owners() {
         ("app", "1000:1001"),
         ("app:data", "1000:50"),
         (":data", "0:50"),
+        ("app:", "1000:0"),
+        ("7:", "7:0"),
+        (":", "0:0"),
+        ("root:7", "0:7"),
         ("app:7", "1000:7"),
         ("7:data", "7:50"),
     ];
@@ -133,6 +139,12 @@ fn owners() {
         let done = ground.build(&format!("FROM people\nCOPY --chown={spec} f /d/f\n"));
         let listing = done.listing();
         assert!(listing.contains(&format!("d/ 755 {owner}\nd/f 644 {owner}\n")), "{spec}:\n{listing}");
+    }
+    assert_eq!(ground.build("FROM scratch\nCOPY --chown=root:root f /f\n").listing(), "f 644 0:0\n");
+    // The group of a WORKDIR's directory goes by the same rule, and not by that of a process.
+    for (user, owner) in [("7", "7:7"), ("1000", "1000:1000"), ("app", "1000:1001"), ("app:", "1000:0")] {
+        let done = ground.build(&format!("FROM people\nUSER {user}\nWORKDIR /w\n"));
+        assert!(done.listing().contains(&format!("w/ 755 {owner}\n")), "{user}:\n{}", done.listing());
     }
     let error = ground.fails("FROM people\nCOPY --chown=nobody f /f\n");
     assert_eq!(error.to_string(), "no user \"nobody\" in the image's /etc/passwd");
@@ -236,11 +248,57 @@ fn hard_links() {
     assert!(ground.build(text).all_cached(), "a link outside the context changes nothing");
     fs_err::remove_file(ground.context("b")).unwrap();
     fs_err::hard_link(ground.context("a"), ground.context("b")).unwrap();
-    let together = ground.build(text);
-    assert_eq!(linked(&together), BTreeMap::from([("x/b".to_owned(), "x/a".to_owned())]));
-    // From one stage to the next they stay so.
-    let again = ground.build("FROM scratch AS s\nCOPY a b /x/\nFROM scratch\nCOPY --from=s /x /y\n");
-    assert_eq!(linked(&again), BTreeMap::from([("y/b".to_owned(), "y/a".to_owned())]));
+    // Two sources are two files, as with BuildKit, whatever they are in the context.
+    assert!(linked(&ground.build(text)).is_empty());
+    assert!(linked(&ground.build("FROM scratch\nCOPY * /x/\n")).is_empty());
+    // Within one source, and from one stage to the next, they stay one.
+    let one = [("y/b".to_owned(), "y/a".to_owned())];
+    let text = "FROM scratch AS s\nCOPY . /x/\nFROM scratch\nCOPY --from=s /x /y\n";
+    assert_eq!(linked(&ground.build(text)), BTreeMap::from(one.clone()));
+    assert_eq!(linked(&ground.build("FROM scratch\nCOPY --parents * /y/\n")), BTreeMap::from(one));
+}
+
+fn only_contents() {
+    let ground = Ground::new();
+    ground.write("d/in/f", "");
+    ground.chmod("d", 0o2700);
+    ground.chmod("d/in", 0o2750);
+    let inner = "in/ 2750 3:4\n";
+    let stage = "FROM scratch AS s\nCOPY --chown=3:4 d /a/d\nFROM scratch\n";
+    let table = [
+        ("COPY d /x", "x/ 755 0:0\nx/in/ 2750 0:0\n"),
+        ("COPY --link d /x", "x/ 755 0:0\nx/in/ 2750 0:0\n"),
+        ("ADD --chown=1 d /x/", "x/ 755 1:1\nx/in/ 2750 1:1\n"),
+        ("COPY --chmod=711 d /x", "x/ 711 0:0\nx/in/ 711 0:0\n"),
+        ("COPY --from=s /a/d /x", &format!("x/ 755 0:0\nx/{inner}")),
+        ("COPY --from=s /a /x", &format!("x/ 755 0:0\nx/d/ 755 3:4\nx/d/{inner}")),
+        ("COPY --parents d /x/", "x/ 755 0:0\nx/d/ 2700 0:0\nx/d/in/ 2750 0:0\n"),
+    ];
+    for (line, want) in table {
+        let listing = ground.build(&format!("{stage}{line}\n")).listing();
+        assert!(listing.starts_with(want), "{line}:\n{listing}");
+    }
+}
+
+fn over() {
+    let ground = Ground::new();
+    ground.write("d/real/f", "1");
+    ground.symlink("d/link", "real");
+    ground.write("e/link/g", "2");
+    ground.write("file", "3");
+    // A link takes the place of one, though it leads to a directory; a directory goes into it.
+    let done = ground.build("FROM scratch\nCOPY d /\nCOPY d /\nCOPY e /\n");
+    assert_eq!(done.names(), ["link", "real/f", "real/g"]);
+    assert_eq!(
+        ground.build("FROM scratch\nCOPY d /\nCOPY file /link\n").names(),
+        ["link", "real/f", "real/file"]
+    );
+    // An archive is unpacked as if its place were the root, and a member takes the place of what has its name.
+    let tape = Tape::new().link("out", "/etc", tar::EntryType::Symlink).with("real", b"5", (0o644, 0));
+    ground.write("t.tar", tape.bytes());
+    ground.write("u.tar", Tape::new().with("out/f", b"4", (0o644, 0)).bytes());
+    let done = ground.build("FROM scratch\nCOPY d /x/\nADD t.tar /x\nADD u.tar /x\n");
+    assert_eq!(done.names(), ["x/etc/f", "x/link", "x/out", "x/real"]);
 }
 
 fn odd_names() {

@@ -360,7 +360,9 @@ fn agent() {
         "FROM base\nRUN --mount=type=ssh,required=true,mode=0660 test -S $SSH_AUTH_SOCK && ls -l $SSH_AUTH_SOCK > /out\n",
     );
     let missing = ground.try_build(&request).err().unwrap();
-    assert!(matches!(missing.kind, BuildErrorKind::Secret { .. }), "{missing:?}");
+    assert!(matches!(missing.kind, BuildErrorKind::Agent { .. }), "{missing:?}");
+    // The mount itself is pointed at, not the whole instruction.
+    assert_eq!(&request.dockerfile[missing.at.unwrap().span.start..][..14], "--mount=type=s");
     request.ssh.insert("default".to_owned(), socket.clone());
     let done = ground.build_request(&request);
     assert!(done.image.file("out").starts_with("srw-rw----"), "{}", done.image.file("out"));

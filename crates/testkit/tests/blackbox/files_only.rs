@@ -43,7 +43,7 @@ fn nobody_at_all_can_build_files() {
     let files = image.files();
     let wanted = [
         ("bin/tool", 0o4755, 5, 6),
-        ("srv/data", 0o755, 77, 0),
+        ("srv/data", 0o755, 77, 77),
         ("srv/data/a", 0o640, 65534, 65534),
         ("srv/data/sub/b", 0o644, 65534, 65534),
         ("unpacked/inside", 0o600, 1234, 4321),
