@@ -67,6 +67,7 @@ pub fn check(
             look_up(&mut planner, (request, platform), &Reporter::new(sink, cancel), engine, &mut checked)?;
         }
         facts.with_shell.extend(planner.with_shell());
+        facts.bases.extend(planner.stage_bases());
         stages.extend(planner.reachable_stages());
         let survey = planner.survey();
         facts.values.extend(survey.values);

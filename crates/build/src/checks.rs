@@ -95,6 +95,7 @@ impl<'a> Checks<'a> {
             ignore: ignore.as_ref(),
             stages: Some(&stages),
             with_shell: plan.with_shell.clone(),
+            bases: plan.stage_bases.clone(),
             values: plan.values.clone(),
         };
         let others = parsed.diagnostics.iter().chain(&plan.warnings).cloned().collect();

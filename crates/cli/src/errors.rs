@@ -22,6 +22,7 @@ use kiln_dockerfile::diagnostic::Diagnostic;
 use kiln_dockerfile::suggest::nearest;
 use kiln_oci::error::StoreError;
 use kiln_oci::export::ExportError;
+use kiln_oci::platform::{ARCHITECTURES, SYSTEMS};
 use kiln_registry::{Failure, PushError};
 
 use crate::answers::findings::count;
@@ -298,8 +299,13 @@ impl CliError {
     fn judge(&self) -> (u8, Option<String>) {
         match self {
             Self::Usage { hint, .. } => (status::USAGE, hint.clone()),
-            Self::NotYet { .. } | Self::NotText { .. } | Self::Reference(_) | Self::Platform(_) => {
-                (status::USAGE, None)
+            Self::NotYet { .. } | Self::NotText { .. } | Self::Reference(_) => (status::USAGE, None),
+            Self::Platform(error) => {
+                let known = SYSTEMS.into_iter().chain(ARCHITECTURES);
+                (
+                    status::USAGE,
+                    nearest(&error.text, known, false).map(|near| format!("did you mean {near}?")),
+                )
             }
             Self::NoHome => (status::USAGE, say("set HOME, or name a place with --root DIR")),
             Self::Context { .. } => (

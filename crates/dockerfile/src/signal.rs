@@ -1,9 +1,23 @@
 //! Signal names and numbers as `STOPSIGNAL` takes them (Linux).
 
+use crate::suggest::nearest;
+
 /// A text that names no signal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid signal `{0}`")]
 pub struct SignalError(pub String);
+
+impl SignalError {
+    /// The nearest signal, or what signals look like.
+    pub fn way_out(&self) -> String {
+        let upper = self.0.to_uppercase();
+        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+        match nearest(name, NAMES, true) {
+            Some(near) => format!("did you mean `SIG{near}`?"),
+            None => "signals are names such as SIGTERM, or numbers above 0".to_owned(),
+        }
+    }
+}
 
 const NAMES: [&str; 36] = [
     "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE",
@@ -44,5 +58,8 @@ mod tests {
         {
             assert_eq!(check(bad), Err(SignalError(bad.to_owned())), "{bad}");
         }
+        let way_out = |text: &str| SignalError(text.to_owned()).way_out();
+        assert_eq!(way_out("SIGTREM"), "did you mean `SIGTERM`?");
+        assert!(way_out("0").contains("above 0"));
     }
 }

@@ -18,10 +18,59 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
+/// The operating systems that Go knows. One of them alone is a platform, with the processor of this machine.
+pub const SYSTEMS: [&str; 17] = [
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "hurd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "nacl",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "windows",
+    "zos",
+];
+
+/// The processors that Go knows. One of them alone is a platform, of Linux.
+pub const ARCHITECTURES: [&str; 24] = [
+    "386",
+    "amd64",
+    "amd64p32",
+    "arm",
+    "arm64",
+    "arm64be",
+    "armbe",
+    "loong64",
+    "mips",
+    "mips64",
+    "mips64le",
+    "mips64p32",
+    "mips64p32le",
+    "mipsle",
+    "ppc",
+    "ppc64",
+    "ppc64le",
+    "riscv",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "wasm",
+];
+
 /// Why a text is not a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{text:?} is not a platform (expected os/architecture or os/architecture/variant, such as linux/amd64)"
+    "{text:?} is not a platform (expected os/architecture or os/architecture/variant, such as linux/amd64, or one of the two alone)"
 )]
 pub struct BadPlatform {
     /// What was given.
@@ -46,7 +95,8 @@ impl Platform {
             ("i386" | "x86" | "i686", _) => ("386", None),
             ("x86_64" | "x86-64", v) => ("amd64", v.filter(|v| *v != "v1")),
             ("amd64", Some("v1")) => ("amd64", None),
-            ("aarch64" | "arm64", Some("8" | "v8") | None) => ("arm64", None),
+            ("aarch64" | "arm64", Some("8" | "v8" | "v8.0") | None) => ("arm64", None),
+            ("aarch64" | "arm64", Some("9" | "9.0" | "v9.0")) => ("arm64", Some("v9")),
             ("aarch64", v) => ("arm64", v),
             ("armhf", _) => ("arm", Some("v7")),
             ("armel", _) => ("arm", Some("v6")),
@@ -109,7 +159,15 @@ impl FromStr for Platform {
             return Err(bad());
         }
         match parts[..] {
-            ["linux"] => Ok(Self::normalised("linux", host_architecture(), None)),
+            [alone] => {
+                let with_host = Self::normalised(alone, host_architecture(), None);
+                let on_linux = Self::normalised("linux", alone, None);
+                match () {
+                    () if SYSTEMS.contains(&with_host.os.as_str()) => Ok(with_host),
+                    () if ARCHITECTURES.contains(&on_linux.architecture.as_str()) => Ok(on_linux),
+                    () => Err(bad()),
+                }
+            }
             [os, architecture] => Ok(Self::normalised(os, architecture, None)),
             [os, architecture, variant] => Ok(Self::normalised(os, architecture, Some(variant))),
             _ => Err(bad()),
@@ -140,6 +198,8 @@ mod tests {
             ("linux/amd64/v3", "linux/amd64/v3"),
             ("linux/aarch64", "linux/arm64"),
             ("linux/arm64/v8", "linux/arm64"),
+            ("linux/arm64/v8.0", "linux/arm64"),
+            ("linux/arm64/9", "linux/arm64/v9"),
             ("linux/arm", "linux/arm/v7"),
             ("linux/armhf", "linux/arm/v7"),
             ("linux/armel", "linux/arm/v6"),
@@ -155,7 +215,11 @@ mod tests {
             assert_eq!(normal.parse(), Ok(platform), "{text}");
         }
         assert_eq!("linux".parse(), Ok(Platform::host()));
-        for bad in ["", "/", "linux/", "/amd64", "a/b/c/d", "linux/amd 64", "solaris", "linux/ä"] {
+        for (alone, whole) in [("arm64", "linux/arm64"), ("X86_64", "linux/amd64"), ("armhf", "linux/arm/v7")]
+        {
+            assert_eq!(alone.parse::<Platform>(), whole.parse(), "{alone}");
+        }
+        for bad in ["", "/", "linux/", "/amd64", "a/b/c/d", "linux/amd 64", "amd46", "linux/ä"] {
             assert!(bad.parse::<Platform>().is_err(), "{bad:?}");
         }
     }

@@ -11,7 +11,7 @@ use kiln_dockerfile::diagnostic::Diagnostic;
 use kiln_dockerfile::span::Span;
 use kiln_dockerfile::suggest;
 use kiln_oci::config::ImageConfig;
-use kiln_oci::platform::Platform;
+use kiln_oci::platform::{self, Platform};
 use kiln_oci::reference::Reference;
 
 use crate::frontend;
@@ -130,7 +130,14 @@ impl<'a> Graph<'a> {
         match text.parse() {
             Ok(platform) => Some(platform),
             Err(error) => {
-                notes.diagnostics.push(Diagnostic::error(word.span, format!("{error}")));
+                notes.error(word.span, format!("{error}"));
+                if let Some(near) = suggest::nearest(
+                    &text,
+                    platform::SYSTEMS.into_iter().chain(platform::ARCHITECTURES),
+                    false,
+                ) {
+                    notes.help(format!("did you mean `{near}`?"));
+                }
                 None
             }
         }

@@ -156,7 +156,9 @@ pub(crate) fn volume(words: &[Word], turn: &mut Turn<'_>) -> Option<Outcome> {
 pub(crate) fn stop_signal(word: &Word, turn: &mut Turn<'_>) -> Option<Outcome> {
     let text = turn.word(word)?;
     if let Err(error) = signal::check(&text) {
-        return turn.error(word.span, error.to_string());
+        turn.notes.error(word.span, error.to_string());
+        turn.notes.help(error.way_out());
+        return None;
     }
     let line = format!("STOPSIGNAL {text}");
     turn.state.config.config.stop_signal = Some(text);

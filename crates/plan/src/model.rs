@@ -20,6 +20,8 @@ pub struct Plan {
     pub warnings: Vec<Diagnostic>,
     /// The stages whose base image sets a shell of its own, by position in the Dockerfile.
     pub with_shell: BTreeSet<usize>,
+    /// The stages that start from another stage, by position in the Dockerfile, and the position of that.
+    pub stage_bases: BTreeMap<usize, usize>,
     /// What words with variables stand for, for the build checks.
     pub values: Values,
     /// Build arguments that were given and that nothing in the file declares.

@@ -181,6 +181,7 @@ impl<'a> Planner<'a> {
             target,
             warnings,
             with_shell: self.with_shell(),
+            stage_bases: self.stage_bases(),
             values,
             unused_args: self.unused_args(),
             source_date_epoch: self.source_date_epoch(),

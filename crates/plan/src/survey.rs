@@ -1,6 +1,6 @@
 //! Looking at a file without building it: what is wrong with it, base images known or not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_dockerfile::ast::Dockerfile;
 use kiln_dockerfile::diagnostic::Diagnostic;
@@ -79,6 +79,16 @@ impl<'a> Planner<'a> {
             _ => false,
         };
         self.reachable_stages().into_iter().filter(sets).collect()
+    }
+
+    /// The stages that start from another stage, by position, and the position of that.
+    pub fn stage_bases(&self) -> BTreeMap<usize, usize> {
+        let starts = self.graph.nodes.iter().enumerate();
+        let stages = starts.filter_map(|(number, node)| match node.start {
+            Start::Stage(below) => Some((number, below)),
+            _ => None,
+        });
+        stages.collect()
     }
 
     /// A finding for each base image that is for another platform than its stage.

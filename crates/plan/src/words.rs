@@ -131,6 +131,9 @@ impl<'v> Expander<'v> {
             Err(error) => {
                 notes.unset |= matches!(error.kind, ExpandErrorKind::Required { .. });
                 notes.error(word.span, error.message());
+                if let Some(way_out) = error.way_out() {
+                    notes.help(way_out.to_owned());
+                }
                 None
             }
         }

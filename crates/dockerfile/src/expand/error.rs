@@ -68,6 +68,17 @@ pub enum ExpandErrorKind {
 }
 
 impl ExpandError {
+    /// What could be written instead, where that is more than closing what is open.
+    pub fn way_out(&self) -> Option<&'static str> {
+        match self.kind {
+            ExpandErrorKind::Modifier { .. } => Some("modifiers are :- - :+ + :? ? # ## % %% / and //"),
+            ExpandErrorKind::BadSubstitution { .. } => {
+                Some("a name goes behind `${`; `\\$` is a dollar sign itself")
+            }
+            _ => None,
+        }
+    }
+
     /// The description without the place.
     pub fn message(&self) -> String {
         self.kind.to_string()

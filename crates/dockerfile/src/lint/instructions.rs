@@ -20,20 +20,21 @@ struct State {
 }
 
 pub(super) fn check(text: &str, file: &Dockerfile, facts: &Facts<'_>, sink: &mut Sink) {
-    let mut states: Vec<(String, State)> = Vec::new();
+    let mut states: Vec<State> = Vec::new();
     for (number, stage) in file.stages.iter().enumerate() {
         let image = stage.from.image.value.to_lowercase();
-        let base = states.iter().rev().find(|(name, _)| *name == image);
-        let mut state = base.map(|(_, state)| state.clone()).unwrap_or_default();
+        let is_named =
+            |stage: &Stage| stage.from.name.as_ref().is_some_and(|n| n.value.to_lowercase() == image);
+        let by_name = || file.stages[..number].iter().rposition(is_named);
+        let base = facts.bases.get(&number).copied().or_else(by_name);
+        let mut state = base.and_then(|base| states.get(base)).cloned().unwrap_or_default();
         state.shell |= facts.with_shell.contains(&number);
         // What nobody builds is looked at no closer than the parser does.
         if facts.stages.is_none_or(|stages| stages.contains(&number)) {
             let place = Place { text, facts, escape: file.directives.escape, file };
             check_stage(stage, &mut state, &place, sink);
         }
-        if let Some(name) = &stage.from.name {
-            states.push((name.value.to_lowercase(), state));
-        }
+        states.push(state);
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Facts<'a> {
     pub stages: Option<&'a BTreeSet<usize>>,
     /// The stages whose base image sets a shell of its own, by position.
     pub with_shell: BTreeSet<usize>,
+    /// The stages that other stages start from, where that takes variables: by position, the position of the base.
+    pub bases: BTreeMap<usize, usize>,
     /// The words of `COPY`, `ADD`, `EXPOSE` and `WORKDIR` that have variables, as far as these are known. Of others nothing is said.
     pub values: Values,
 }

@@ -24,25 +24,35 @@ const PREDEFINED: [&str; 9] = [
     "TARGETSTAGE",
 ];
 
-const SYSTEMS: [&str; 8] =
-    ["linux", "windows", "darwin", "freebsd", "netbsd", "openbsd", "wasip1", "android"];
+/// Operating systems that may stand alone for a platform, as containerd knows them.
+const SYSTEMS: [&str; 17] = [
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "hurd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "nacl",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "windows",
+    "zos",
+];
 
-const MACHINES: [(&str, &str); 15] = [
-    ("amd64", "amd64"),
+/// Other spellings of processors, and what they are normally called.
+const MACHINES: [(&str, &str); 6] = [
     ("x86_64", "amd64"),
     ("x86-64", "amd64"),
-    ("386", "386"),
     ("i386", "386"),
-    ("arm64", "arm64"),
     ("aarch64", "arm64"),
-    ("arm", "arm"),
     ("armhf", "arm"),
-    ("ppc64le", "ppc64le"),
-    ("s390x", "s390x"),
-    ("riscv64", "riscv64"),
-    ("mips64le", "mips64le"),
-    ("loong64", "loong64"),
-    ("wasm", "wasm"),
+    ("armel", "arm"),
 ];
 
 pub(super) fn check(text: &str, file: &Dockerfile, sink: &mut Sink) {
@@ -175,7 +185,7 @@ fn arguments(from: &From, globals: &Globals, stages: &BTreeSet<String>, sink: &m
 
 fn platform(text: &str, from: &From, escape: char, sink: &mut Sink) {
     let Some(platform) = &from.platform else { return };
-    if matches!(platform.value.as_str(), "$TARGETPLATFORM" | "${TARGETPLATFORM}") {
+    if is_target(&platform.value, escape) {
         let message = format!("setting the platform to `{}` in FROM is redundant", platform.value);
         let flag = whole_flag(text, platform.span);
         let finding = Finding::new(flag.unwrap_or(platform.span), message);
@@ -188,24 +198,50 @@ fn platform(text: &str, from: &From, escape: char, sink: &mut Sink) {
         return;
     }
     let Ok(expansion) = expand_word(&platform.value, escape, &NoVariables) else { return };
-    if !expansion.unset.is_empty() {
+    let Some((system, machine)) = halves(&expansion.text).filter(|_| expansion.unset.is_empty()) else {
         return;
-    }
+    };
+    // A stage that is called after its platform is meant to be bound to it.
     let stage = from.name.as_ref().map(|name| name.value.to_lowercase()).unwrap_or_default();
-    let mut is_platform = false;
-    for part in expansion.text.to_lowercase().split('/').take(2) {
-        let machine = MACHINES.iter().find(|(spelling, _)| *spelling == part).map(|(_, machine)| *machine);
-        let part = machine.unwrap_or(part);
-        is_platform |= machine.is_some() || SYSTEMS.contains(&part);
-        // A stage that is called after its platform is meant to be bound to it.
-        if stage.contains(part) {
-            return;
-        }
-    }
-    if is_platform {
+    if !stage.contains(&system) && !stage.contains(&machine) {
         let message = format!("FROM --platform flag should not use constant value `{}`", expansion.text);
         let finding = Finding::new(platform.span, message);
         sink.add(&rule::FROM_PLATFORM_FLAG_CONST_DISALLOWED, &from.comment, finding);
+    }
+}
+
+/// Whether the word is the target platform and nothing else, however it is written.
+fn is_target(word: &str, escape: char) -> bool {
+    const TARGET: &str = "TARGETPLATFORM";
+    let vars = vec![(TARGET.to_owned(), "linux/amd64".to_owned())];
+    expand_word(word, escape, &vars).is_ok_and(|expansion| {
+        expansion.text == vars[0].1 && expansion.used == [TARGET] && expansion.unset.is_empty()
+    })
+}
+
+/// System and processor that a platform names, if it could be one.
+fn halves(text: &str) -> Option<(String, String)> {
+    let text = text.to_lowercase();
+    let parts: Vec<&str> = text.split('/').collect();
+    let valid = |part: &&str| {
+        !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
+    };
+    let normal = |part: &str| {
+        MACHINES
+            .iter()
+            .find(|(spelling, _)| *spelling == part)
+            .map_or(part, |(_, machine)| machine)
+            .to_owned()
+    };
+    if parts.len() > 3 || !parts.iter().all(valid) {
+        return None;
+    }
+    match parts[..] {
+        // Its processor is the builder's, which is not known here.
+        [system] if SYSTEMS.contains(&system) => Some((system.to_owned(), system.to_owned())),
+        [machine] => Some(("linux".to_owned(), normal(machine))),
+        [system, machine, ..] => Some((system.to_owned(), normal(machine))),
+        [] => None,
     }
 }
 

@@ -46,6 +46,36 @@ fn platforms() {
     expect("FROM --platform=linux/x86_64 a AS build_amd64\n", &[]);
     expect("FROM --platform=$TARGETPLATFORM a\n", &["RedundantTargetPlatform:--platform=$TARGETPLATFORM "]);
     expect("FROM --platform=${BUILDPLATFORM} a\n", &[]);
+    let constant = "FromPlatformFlagConstDisallowed";
+    for (platform, stage, rule) in [
+        ("foo/bar", "x", constant),
+        ("linux", "x", constant),
+        ("arm64", "on-linux", ""),
+        ("aarch64", "x", constant),
+        ("Linux/x86_64/v2", "for-amd64", ""),
+        ("a/b/c/d", "x", ""),
+        ("${TARGETPLATFORM:-linux/amd64}", "x", "RedundantTargetPlatform"),
+        ("\"$TARGETPLATFORM\"", "x", "RedundantTargetPlatform"),
+        ("$TARGETPLATFORM/v8", "x", ""),
+        ("$TARGETOS/$TARGETARCH", "x", ""),
+        ("${TARGETPLATFORM}${X}", "x", ""),
+    ] {
+        let found = findings(&format!("ARG X\nFROM --platform={platform} a AS {stage}\n"), None, "");
+        let rules: Vec<&str> = found.iter().filter_map(|found| found.split(':').next()).collect();
+        assert_eq!(rules.join(" "), rule, "{platform} AS {stage}");
+    }
+}
+
+#[test]
+fn a_stage_hands_on_what_it_set_also_by_way_of_a_variable() {
+    let text = "ARG S=a\nFROM x AS a\nSHELL [\"y\"]\nWORKDIR /w\nFROM $S\nWORKDIR v\nCMD z\n";
+    let parsed = parse(text);
+    let rules = |bases: BTreeMap<usize, usize>| -> Vec<_> {
+        let facts = Facts { bases, ..Facts::default() };
+        check(text, &parsed.dockerfile, &facts, &Config::default()).iter().filter_map(|d| d.rule).collect()
+    };
+    assert_eq!(rules([(1, 0)].into()), [""; 0]);
+    assert_eq!(rules(BTreeMap::new()), ["WorkdirRelativePath", "JSONArgsRecommended"]);
 }
 
 #[test]

@@ -39,12 +39,34 @@ impl Input<'_> {
 
     pub(super) fn needs_arguments(&self) -> Diagnostic {
         self.error(format!("{} requires at least one argument", self.keyword.name()))
+            .with_help(self.example())
+    }
+
+    /// What the instruction looks like.
+    fn example(&self) -> String {
+        let arguments = match self.keyword {
+            Keyword::Arg => "NAME=default",
+            Keyword::Env | Keyword::Label => "NAME=value",
+            Keyword::Expose => "80/tcp",
+            Keyword::Healthcheck => "CMD command",
+            Keyword::Maintainer => "name",
+            Keyword::Onbuild => "RUN command",
+            Keyword::Shell => r#"["/bin/sh", "-c"]"#,
+            Keyword::StopSignal => "SIGTERM",
+            Keyword::User => "name",
+            Keyword::Volume | Keyword::Workdir => "/path",
+            Keyword::From => "image",
+            Keyword::Add | Keyword::Copy => "source destination",
+            Keyword::Cmd | Keyword::Entrypoint | Keyword::Run => "command",
+        };
+        format!("write `{} {arguments}`", self.keyword.name())
     }
 
     /// The arguments as one word.
     pub(super) fn one_argument(&self) -> Result<Spanned<String>, Diagnostic> {
         if self.args.is_empty() {
-            return Err(self.error(format!("{} requires exactly one argument", self.keyword.name())));
+            let message = format!("{} requires exactly one argument", self.keyword.name());
+            return Err(self.error(message).with_help(self.example()));
         }
         Ok(self.args.word())
     }
@@ -62,6 +84,9 @@ pub(super) fn literal(value: &str, escape: char) -> Option<String> {
     }
     expand_word(value, escape, &NoVariables).ok().map(|expansion| expansion.text)
 }
+
+/// What to say to somebody who put a comment behind an instruction.
+pub(super) const COMMENT: &str = "a comment needs a line of its own";
 
 /// `args` as JSON strings; `None` if it is no JSON array.
 pub(super) fn json_strings(args: Piece<'_>) -> Result<Option<Vec<Spanned<String>>>, Diagnostic> {

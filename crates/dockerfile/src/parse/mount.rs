@@ -105,6 +105,11 @@ pub(super) fn check_device(span: Span, value: &Decoded, line: &Logical, diagnost
 fn known_key(field: &Field) -> Result<&'static str, Diagnostic> {
     let canonical = KEYS.iter().find(|(spelling, _)| *spelling == field.key).map(|(_, key)| *key);
     let Some(key) = canonical else {
+        if field.key.is_empty() {
+            let message = "an option of the mount is empty";
+            return Err(Diagnostic::error(field.span, message)
+                .with_help("write `key=value`, with one comma between options"));
+        }
         let error = Diagnostic::error(field.key_span, format!("unexpected key `{}` for a mount", field.key));
         return Err(with_nearest(error, &field.key, KEYS.iter().map(|(spelling, _)| *spelling)));
     };
@@ -159,7 +164,13 @@ fn check_value(key: &str, field: &Field, escape: char) -> Result<(), Diagnostic>
     if valid {
         return Ok(());
     }
-    Err(Diagnostic::error(value.span, format!("invalid value for {}: {text}", field.key)))
+    let error = Diagnostic::error(value.span, format!("invalid value for {}: {text}", field.key));
+    Err(error.with_help(match key {
+        "size" => "sizes look like `64m` or `1.5g`",
+        "mode" => "modes are octal, such as `0755`",
+        "uid" | "gid" => "it takes a number: names are not looked up",
+        _ => "it takes true or false",
+    }))
 }
 
 /// Checks the options against the mount's kind.
@@ -178,7 +189,15 @@ fn check_kind(flag: &MountFlag, diagnostics: &mut Vec<Diagnostic>) {
         };
         if !allowed {
             let message = format!("unexpected key `{}` for mount type `{name}`", key.value);
-            diagnostics.push(Diagnostic::error(key.span, message));
+            let of = match key.value {
+                "size" => "tmpfs",
+                "required" => "secret and ssh",
+                "sharing" => "cache",
+                "from" => "bind, cache, tmpfs and ssh",
+                _ => "cache, secret and ssh",
+            };
+            let help = format!("mounts of type {of} have it");
+            diagnostics.push(Diagnostic::error(key.span, message).with_help(help));
         }
     }
     let has = |wanted: &str| {
@@ -187,10 +206,16 @@ fn check_kind(flag: &MountFlag, diagnostics: &mut Vec<Diagnostic>) {
     };
     if kind == Secret && !has("source") && !has("target") && !has("id") {
         let message = "a secret mount needs an id, a source or a target";
-        diagnostics.push(Diagnostic::error(flag.span, message));
+        diagnostics.push(
+            Diagnostic::error(flag.span, message)
+                .with_help("name the secret with `id=NAME`, and give it with --secret id=NAME,src=FILE"),
+        );
     }
     if kind == Secret && has("source") && has("id") {
-        diagnostics.push(Diagnostic::error(flag.span, "a secret mount cannot have both source and id"));
+        diagnostics.push(
+            Diagnostic::error(flag.span, "a secret mount cannot have both source and id")
+                .with_help("source is another word for id there: leave one out"),
+        );
     }
 }
 
@@ -259,9 +284,10 @@ fn with_nearest<'a>(
     value: &str,
     options: impl IntoIterator<Item = &'a str>,
 ) -> Diagnostic {
-    match nearest(value, options, true) {
+    let options: Vec<&str> = options.into_iter().collect();
+    match nearest(value, options.iter().copied(), true) {
         Some(known) => error.with_help(format!("did you mean `{known}`?")),
-        None => error,
+        None => error.with_help(format!("it takes {}", options.join(", "))),
     }
 }
 

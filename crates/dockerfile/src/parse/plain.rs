@@ -2,25 +2,45 @@
 
 use crate::ast::{From, Kind};
 use crate::diagnostic::Diagnostic;
-use crate::expand::{NoVariables, expand_words};
+use crate::expand::{ExpandErrorKind, NoVariables, expand_words};
+use crate::expose::ExposeError;
 use crate::span::Spanned;
 use crate::{expose, signal};
 
-use super::input::{Input, literal};
+use super::input::{COMMENT, Input, literal};
 
 pub(super) fn expose(input: &Input<'_>, diagnostics: &mut Vec<Diagnostic>) -> Result<Kind, Diagnostic> {
     if input.args.is_empty() {
         return Err(input.needs_arguments());
     }
     let words: Vec<Spanned<String>> = input.args.words().into_iter().map(|word| word.word()).collect();
-    for word in words.iter().filter(|word| !word.value.contains('$')) {
-        for spec in expand_words(&word.value, input.escape, &NoVariables).unwrap_or_default() {
-            if let Err(error) = expose::parse(&spec) {
-                diagnostics.push(Diagnostic::error(word.span, error.to_string()));
+    for word in &words {
+        match expand_words(&word.value, input.escape, &NoVariables) {
+            Ok(specs) if !word.value.contains('$') => {
+                let errors = specs.iter().filter_map(|spec| expose::parse(spec).err());
+                diagnostics.extend(errors.map(|error| port_error(word, &error)));
             }
+            // One that is cut in two by a blank has its other half among the next words.
+            Err(error) if !matches!(error.kind, ExpandErrorKind::Required { .. }) => {
+                diagnostics.push(Diagnostic::error(word.span, error.message()));
+                break;
+            }
+            _ => {}
+        }
+        if word.value.starts_with('#') {
+            break;
         }
     }
     Ok(Kind::Expose(words))
+}
+
+fn port_error(word: &Spanned<String>, error: &ExposeError) -> Diagnostic {
+    let diagnostic = Diagnostic::error(word.span, error.to_string());
+    match error {
+        _ if word.value.starts_with('#') => diagnostic.with_help(COMMENT),
+        ExposeError::Protocol { .. } => diagnostic.with_help("protocols are tcp, udp and sctp"),
+        _ => diagnostic,
+    }
 }
 
 pub(super) fn volume(input: &Input<'_>) -> Result<Kind, Diagnostic> {
@@ -44,7 +64,7 @@ pub(super) fn stop_signal(input: &Input<'_>, diagnostics: &mut Vec<Diagnostic>) 
     if let Some(text) = literal(&word.value, input.escape)
         && let Err(error) = signal::check(&text)
     {
-        diagnostics.push(Diagnostic::error(word.span, error.to_string()));
+        diagnostics.push(Diagnostic::error(word.span, error.to_string()).with_help(error.way_out()));
     }
     Ok(Kind::StopSignal(word))
 }
@@ -64,14 +84,15 @@ pub(super) fn from(input: &Input<'_>, diagnostics: &mut Vec<Diagnostic>) -> From
                     "invalid name for build stage: `{}`, a name can't start with a number or contain symbols",
                     alias.text()
                 );
-                diagnostics.push(Diagnostic::error(alias.span(), message));
+                let help = "names begin with a letter and go on with letters, digits, `-`, `_` and `.`";
+                diagnostics.push(Diagnostic::error(alias.span(), message).with_help(help));
             }
         }
         _ => {
             let error = input.error("FROM requires either one or three arguments");
             let comment = words.iter().any(|word| word.text().starts_with('#'));
             diagnostics.push(if comment {
-                error.with_help("a comment needs a line of its own")
+                error.with_help(COMMENT)
             } else {
                 error.with_help("write `FROM image` or `FROM image AS name`")
             });

@@ -3,7 +3,7 @@
 use crate::ast::{ArgDecl, KeyValue, Kind};
 use crate::diagnostic::Diagnostic;
 
-use super::input::Input;
+use super::input::{COMMENT, Input};
 use super::lines::Piece;
 
 /// `ARG name[=default] ...`
@@ -56,10 +56,12 @@ pub(super) fn pairs(
             None => {
                 let message =
                     format!("cannot find = in `{}`, {name} takes pairs of the form name=value", word.text());
-                diagnostics.push(
-                    Diagnostic::error(word.span(), message)
-                        .with_help("put quotes around a value that holds blanks"),
-                );
+                let comment = word.text().starts_with('#');
+                let help = if comment { COMMENT } else { "put quotes around a value that holds blanks" };
+                diagnostics.push(Diagnostic::error(word.span(), message).with_help(help));
+                if comment {
+                    break;
+                }
             }
         }
     }
