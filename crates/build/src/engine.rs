@@ -34,6 +34,7 @@ use crate::record::{Asked, BuildId, BuildRecord, Ending, PlanTasks, Recording, U
 use crate::remote::{Access, FetchedContext, RemoteContext, Sources};
 use crate::report::Reporter;
 use crate::request::{Context, Images, Mode, NamedContext, Network, Request};
+use crate::run::Scratches;
 use crate::schedule::{Permits, Slots};
 use crate::stage::Stage;
 use crate::store::{Lock, Store};
@@ -282,6 +283,7 @@ impl Engine {
             runs: Permits::new(if request.jobs > 1 { request.jobs * COMMANDS } else { 1 }),
             epoch,
             helpers: kiln_sandbox::Helpers::default(),
+            scratches: Scratches::default(),
             can_run: self.rung != Rung::None,
             used: Mutex::default(),
             wants_namespace: AtomicBool::new(false),

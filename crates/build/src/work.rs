@@ -25,6 +25,7 @@ use crate::record::{BuildRecord, Place};
 use crate::remote::Sources;
 use crate::report::Reporter;
 use crate::request::{Mode, Request};
+use crate::run::Scratches;
 use crate::schedule::{Permits, Slots};
 use crate::store::{Store, note_use, read_json, write_json};
 use crate::why::Why;
@@ -58,6 +59,8 @@ pub(crate) struct Work<'a> {
     pub(crate) epoch: Option<i64>,
     /// What starts them.
     pub(crate) helpers: Helpers,
+    /// Where they write.
+    pub(crate) scratches: Scratches,
     /// Whether something asked for a sandbox that is not there.
     pub(crate) can_run: bool,
     /// The steps that were done or found, for a cache that is written afterwards.

@@ -5,6 +5,7 @@ pub(crate) mod etc;
 mod mounts;
 mod process;
 mod redact;
+mod scratch;
 mod ssh;
 
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ use crate::request::Network as AskedNetwork;
 use crate::run::mounts::Mounts;
 pub(crate) use crate::run::mounts::placed;
 use crate::run::redact::Redactor;
+pub(crate) use crate::run::scratch::{Scratch, Scratches};
 pub(crate) use crate::run::ssh::Forward;
 use crate::schedule::side_by_side;
 use crate::store::Store;
@@ -122,7 +124,7 @@ struct Execution<'a> {
 impl Execution<'_> {
     fn run(&self, log: &str) -> Result<Layer, BuildErrorKind> {
         let (work, op) = (self.work, self.op);
-        let scratch = Scratch::new(work.store)?;
+        let scratch = work.scratches.take(work.store)?;
         let span = work.reporter.span(SpanKind::Unpack, || "layers".to_owned());
         let on = (work.request.jobs, work.reporter.stop());
         let lower = lower_directories(work.store, &self.rootfs.layers(work.puller())?, on)?;
@@ -184,7 +186,9 @@ impl Execution<'_> {
         mounts.finish()?;
         let _span = work.reporter.span(SpanKind::Diff, || command.to_owned());
         let index = diff_upper(&upper, &view, work.store.owners(), on)?;
-        Ok(forms::keep_tree(work.store, index, &upper)?.times_of_run(true))
+        let layer = forms::keep_tree(work.store, index, &upper)?.times_of_run(true);
+        work.scratches.give_back(scratch);
+        Ok(layer)
     }
 }
 
@@ -242,29 +246,4 @@ pub(crate) fn prepare_upper(
     }
     write_tree(&entries, &[], Unpacker::new(upper, Form::Overlay, owners)?.above(view))?;
     Ok(())
-}
-
-/// The directories of one run; removed with everything in them when it is over.
-pub(crate) struct Scratch(tempfile::TempDir);
-
-impl Scratch {
-    pub(crate) fn new(store: &Store) -> Result<Self, BuildErrorKind> {
-        let dir = tempfile::Builder::new().prefix("run-").tempdir_in(store.tmp())?;
-        store.check_attributes(dir.path())?;
-        for name in ["upper", "work", "stubs"] {
-            fs_err::create_dir(dir.path().join(name))?;
-        }
-        Ok(Self(dir))
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Overlayfs leaves directories without permissions; what cannot be removed now is found by the next collection.
-        let _ = crate::remove::remove_tree(self.0.path());
-    }
 }

@@ -33,6 +33,7 @@ pub(crate) fn run(
     let mut running = work.helpers.spawn(spec).map_err(sandbox)?;
     if turn.runs_later {
         work.helpers.prepare();
+        work.scratches.prepare(work.store);
     }
     follow((work.reporter, turn.task), &mut running, &mut log, hidden)?;
     let exit = running.wait();

@@ -1,0 +1,94 @@
+//! The directories of one run, made before they are needed and removed after, while commands are at work.
+
+use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use crate::error::BuildErrorKind;
+use crate::remove::remove_tree;
+use crate::store::Store;
+
+/// The directories of one run; removed with everything in them when it is over.
+pub(crate) struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    pub(crate) fn new(store: &Store) -> Result<Self, BuildErrorKind> {
+        let dir = tempfile::Builder::new().prefix("run-").tempdir_in(store.tmp())?;
+        store.check_attributes(dir.path())?;
+        for name in ["upper", "work", "stubs"] {
+            fs_err::create_dir(dir.path().join(name))?;
+        }
+        Ok(Self(dir))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Overlayfs leaves directories without permissions; what cannot be removed now is found by the next collection.
+        let _ = remove_tree(self.0.path());
+    }
+}
+
+/// Those of the runs of a build. Making and removing them takes a tenth of a short step.
+#[derive(Default)]
+pub(crate) struct Scratches {
+    spare: Mutex<Option<Scratch>>,
+    sweeper: Mutex<Option<Sweeper>>,
+}
+
+/// A thread that removes directories, in no hurry.
+struct Sweeper {
+    used: Sender<Scratch>,
+    thread: JoinHandle<()>,
+}
+
+impl Scratches {
+    /// Directories for a run: those that [`Scratches::prepare`] made, or new ones.
+    pub(crate) fn take(&self, store: &Store) -> Result<Scratch, BuildErrorKind> {
+        let spare = guard(&self.spare).take();
+        spare.map_or_else(|| Scratch::new(store), Ok)
+    }
+
+    /// Makes those of the next run. Should that fail, it is tried again when they are needed.
+    pub(crate) fn prepare(&self, store: &Store) {
+        let mut spare = guard(&self.spare);
+        if spare.is_none() {
+            *spare = Scratch::new(store).ok();
+        }
+    }
+
+    /// Has those of a run that is over removed, by the end of the build.
+    pub(crate) fn give_back(&self, scratch: Scratch) {
+        let mut sweeper = guard(&self.sweeper);
+        if sweeper.is_none() {
+            let (used, next) = channel::<Scratch>();
+            let thread = std::thread::Builder::new().name("sweep".to_owned());
+            *sweeper = thread
+                .spawn(move || next.into_iter().for_each(drop))
+                .map(|thread| Sweeper { used, thread })
+                .ok();
+        }
+        // Without a thread it goes here and now.
+        if let Some(sweeper) = &*sweeper {
+            let _ = sweeper.used.send(scratch);
+        }
+    }
+}
+
+impl Drop for Scratches {
+    fn drop(&mut self) {
+        if let Some(Sweeper { used, thread }) = guard(&self.sweeper).take() {
+            drop(used);
+            let _ = thread.join();
+        }
+    }
+}
+
+fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
