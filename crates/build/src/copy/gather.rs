@@ -97,10 +97,12 @@ fn gather_match(
     let is_unknown =
         |item: &&mut Item| matches!(item.node.kind, NodeKind::File { .. }) && item.digest.is_none();
     let mut unknown: Vec<&mut Item> = gathered.items.iter_mut().filter(is_unknown).collect();
-    let digests =
-        in_parts(unknown.len(), FILES, |i| files.digest(&unknown[i].real, &unknown[i].node, stop).map(Some))?;
-    for (item, digest) in unknown.iter_mut().zip(digests) {
-        item.digest = digest;
+    let contents = in_parts(unknown.len(), FILES, |i| files.read(&unknown[i].real, &unknown[i].node, stop))?;
+    for (item, content) in unknown.iter_mut().zip(contents) {
+        item.digest = Some(content.digest);
+        if let Some(xattrs) = content.xattrs {
+            item.node.xattrs = xattrs;
+        }
     }
     Ok(gathered)
 }

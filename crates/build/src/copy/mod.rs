@@ -340,6 +340,7 @@ fn put_file(
         gid: 0,
         mtime,
         xattrs: std::collections::BTreeMap::new(),
+        unread: false,
         link: None,
         stamp: None,
     };

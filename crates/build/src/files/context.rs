@@ -3,7 +3,6 @@
 //! Only what an instruction names is looked at. Every access goes by a handle of the root with `RESOLVE_BENEATH` and
 //! without following links, so no link in a context leads to the host.
 
-use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -18,7 +17,7 @@ use rustix::io::Errno;
 
 use crate::error::{BuildErrorKind, IgnoredBy};
 use crate::files::statcache::{Stamp, StatCache};
-use crate::files::{Files, Node, NodeKind};
+use crate::files::{Content, Files, Node, NodeKind, Xattrs};
 
 /// How many directories are kept open.
 const RECENT: usize = 4;
@@ -139,10 +138,19 @@ impl ContextFiles {
         };
         let stamp = Stamp::of(&stat);
         let is_file = matches!(kind, NodeKind::File { .. });
-        let xattrs = if is_file || kind == NodeKind::Directory {
-            self.xattrs(path, (&dir, name), &stamp)?
+        let (has_digest, has_none) = {
+            let cache = read(&self.cache);
+            (cache.digest(path, &stamp).is_some(), cache.has_no_xattrs(path, &stamp))
+        };
+        let unread = is_file && !has_digest && !has_none;
+        let xattrs = if (is_file || kind == NodeKind::Directory) && !unread && !has_none {
+            let xattrs = self.xattrs(path, (&dir, name))?;
+            if xattrs.is_empty() {
+                write(&self.cache).note(path, &stamp, None, true);
+            }
+            xattrs
         } else {
-            BTreeMap::new()
+            Xattrs::new()
         };
         Ok(Some(Node {
             kind,
@@ -151,48 +159,19 @@ impl ContextFiles {
             gid: 0,
             mtime: Mtime { secs: stat.stx_mtime.tv_sec, nanos: 0 },
             xattrs,
+            unread,
             link: (is_file && stat.stx_nlink > 1).then_some((stamp.dev, stat.stx_ino)),
             stamp: Some(stamp),
         }))
     }
 
-    /// The attributes that belong to an image: file capabilities and `user.*`. Those of the host's security modules do not.
-    fn xattrs(
-        &self,
-        path: &LayerPath,
-        (dir, name): (&OwnedFd, &[u8]),
-        stamp: &Stamp,
-    ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, BuildErrorKind> {
-        if read(&self.cache).has_no_xattrs(path, stamp) {
-            return Ok(BTreeMap::new());
-        }
+    /// The attributes of what is called `name` in `dir`.
+    fn xattrs(&self, path: &LayerPath, (dir, name): (&OwnedFd, &[u8])) -> Result<Xattrs, BuildErrorKind> {
         // There are no calls for a name below a handle; the handle's own name in /proc is as good.
         let by_handle = [format!("/proc/self/fd/{}/", dir.as_raw_fd()).as_bytes(), name].concat();
-        let failed = |e| io_at(&self.host_path(path), "read the attributes of", e);
-        let mut names = vec![0; 256];
-        let length = loop {
-            match rustix::fs::llistxattr(by_handle.as_slice(), &mut names) {
-                Ok(length) => break length,
-                Err(Errno::NOTSUP) => break 0,
-                // The kernel has no longer lists than this.
-                Err(Errno::RANGE) if names.len() < 65536 => names.resize(65536, 0),
-                Err(e) => return Err(failed(e)),
-            }
-        };
-        let ours = |n: &&[u8]| {
-            *n == b"security.capability" || (n.starts_with(b"user.") && !n.starts_with(b"user.overlay."))
-        };
-        let mut found = BTreeMap::new();
-        for name in names[..length].split(|b| *b == 0).filter(ours) {
-            let mut value = vec![0; 65536];
-            let length = rustix::fs::lgetxattr(by_handle.as_slice(), name, &mut value).map_err(failed)?;
-            value.truncate(length);
-            found.insert(name.to_vec(), value);
-        }
-        if found.is_empty() {
-            write(&self.cache).note_no_xattrs(path, stamp);
-        }
-        Ok(found)
+        let list = |names: &mut [u8]| rustix::fs::llistxattr(by_handle.as_slice(), names);
+        let get = |name: &[u8], value: &mut [u8]| rustix::fs::lgetxattr(by_handle.as_slice(), name, value);
+        xattrs(list, get).map_err(|e| io_at(&self.host_path(path), "read the attributes of", e))
     }
 
     fn verdict(&self, path: &LayerPath, is_dir: bool) -> bool {
@@ -266,9 +245,10 @@ impl Files for ContextFiles {
         node.stamp.and_then(|stamp| read(&self.cache).digest(path, &stamp))
     }
 
-    fn digest(&self, path: &LayerPath, node: &Node, stop: Stop<'_>) -> Result<Digest, BuildErrorKind> {
-        if let Some(known) = self.known(path, node) {
-            return Ok(known);
+    fn read(&self, path: &LayerPath, node: &Node, stop: Stop<'_>) -> Result<Content, BuildErrorKind> {
+        let known = if node.unread { None } else { self.known(path, node) };
+        if let Some(digest) = known {
+            return Ok(Content { digest, xattrs: None });
         }
         let failed = |e| io_at(&self.host_path(path), "read", e);
         // A fifo that took the file's place must not block.
@@ -282,9 +262,16 @@ impl Files for ContextFiles {
             return Err(failed(Errno::INVAL));
         }
         let stamp = Stamp::of(&stat);
+        let xattrs = node.unread.then(|| {
+            let list = |names: &mut [u8]| rustix::fs::flistxattr(&file, names);
+            let get = |name: &[u8], value: &mut [u8]| rustix::fs::fgetxattr(&file, name, value);
+            xattrs(list, get).map_err(failed)
+        });
+        let xattrs = xattrs.transpose()?;
         let digest = hash(&file, stat.stx_size, stop)?.map_err(failed)?;
-        write(&self.cache).note_digest(path, &stamp, digest);
-        Ok(digest)
+        let has_none = xattrs.as_ref().is_some_and(Xattrs::is_empty);
+        write(&self.cache).note(path, &stamp, Some(digest), has_none);
+        Ok(Content { digest, xattrs })
     }
 
     fn whence(&self) -> &str {
@@ -298,6 +285,37 @@ impl Files for ContextFiles {
         let rule = verdict.rule.filter(|_| verdict.ignored)?;
         Some(IgnoredBy { file: file.clone(), line: rule.line, rule: rule.text.clone() })
     }
+}
+
+/// The attributes that belong to an image: file capabilities and `user.*`. Those of the host's security modules do not.
+fn xattrs(
+    list: impl Fn(&mut [u8]) -> Result<usize, Errno>,
+    get: impl Fn(&[u8], &mut [u8]) -> Result<usize, Errno>,
+) -> Result<Xattrs, Errno> {
+    let mut room = [0; 256];
+    let mut more = Vec::new();
+    let names = match list(&mut room) {
+        Ok(length) => &room[..length],
+        Err(Errno::NOTSUP) => &[],
+        Err(Errno::RANGE) => {
+            // The kernel has no longer lists than this.
+            more.resize(65536, 0);
+            let length = list(&mut more)?;
+            &more[..length]
+        }
+        Err(errno) => return Err(errno),
+    };
+    let ours = |n: &&[u8]| {
+        *n == b"security.capability" || (n.starts_with(b"user.") && !n.starts_with(b"user.overlay."))
+    };
+    let mut found = Xattrs::new();
+    for name in names.split(|b| *b == 0).filter(ours) {
+        let mut value = vec![0; 65536];
+        let length = get(name, &mut value)?;
+        value.truncate(length);
+        found.insert(name.to_vec(), value);
+    }
+    Ok(found)
 }
 
 /// Hashes a regular file of about `size` bytes.

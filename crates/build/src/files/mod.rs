@@ -21,8 +21,8 @@ pub(crate) trait Files: Send + Sync {
     /// The names in directory `dir`, sorted, hidden ones left out.
     fn children(&self, dir: &LayerPath) -> Result<Vec<Vec<u8>>, BuildErrorKind>;
 
-    /// SHA-256 of the content of the regular file `path`, which [`Files::node`] gave as `node`; or none, when `stop` says so.
-    fn digest(&self, path: &LayerPath, node: &Node, stop: Stop<'_>) -> Result<Digest, BuildErrorKind>;
+    /// Reads the regular file `path`, which [`Files::node`] gave as `node`, unless what is in it is known; fails when `stop` says so.
+    fn read(&self, path: &LayerPath, node: &Node, stop: Stop<'_>) -> Result<Content, BuildErrorKind>;
 
     /// The digest of the file `path`, which [`Files::node`] gave as `node`, if that takes no look at its content.
     fn known(&self, _path: &LayerPath, _node: &Node) -> Option<Digest> {
@@ -41,6 +41,17 @@ pub(crate) trait Files: Send + Sync {
     }
 }
 
+/// Extended attributes by name.
+pub(crate) type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// What is in a file.
+pub(crate) struct Content {
+    /// SHA-256 of its bytes.
+    pub(crate) digest: Digest,
+    /// Its attributes, if its [`Node`] says that it has them not yet.
+    pub(crate) xattrs: Option<Xattrs>,
+}
+
 /// What stands at a path.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
@@ -49,7 +60,9 @@ pub(crate) struct Node {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) mtime: Mtime,
-    pub(crate) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) xattrs: Xattrs,
+    /// Whether `xattrs` is still to come, with the content: of an open file they are cheaper to have.
+    pub(crate) unread: bool,
     /// Equal for two names of one file.
     pub(crate) link: Option<(u64, u64)>,
     /// Of a file on the host: what tells that it did not change.

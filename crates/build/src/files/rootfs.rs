@@ -4,10 +4,9 @@ use kiln_layer::index::{Entry, Kind};
 use kiln_layer::path::LayerPath;
 use kiln_layer::stop::Stop;
 use kiln_layer::view::{Found, View};
-use kiln_oci::digest::Digest;
 
 use crate::error::{BuildErrorKind, IgnoredBy};
-use crate::files::{Files, Node, NodeKind};
+use crate::files::{Content, Files, Node, NodeKind};
 
 /// A view with a name.
 pub(crate) struct RootfsFiles {
@@ -64,6 +63,7 @@ impl RootfsFiles {
             gid: attributes.gid,
             mtime: attributes.mtime,
             xattrs: attributes.xattrs.clone(),
+            unread: false,
             link,
             stamp: None,
         })
@@ -87,11 +87,11 @@ impl Files for RootfsFiles {
         Ok(self.view.children(dir).iter().map(|found| found.entry.path.name().to_vec()).collect())
     }
 
-    fn digest(&self, path: &LayerPath, _: &Node, _: Stop<'_>) -> Result<Digest, BuildErrorKind> {
+    fn read(&self, path: &LayerPath, _: &Node, _: Stop<'_>) -> Result<Content, BuildErrorKind> {
         let found = self.view.lookup(path);
         let carrier = found.as_ref().and_then(|found| self.view.carrier(found));
         match carrier.map(|entry| &entry.kind) {
-            Some(Kind::File { digest, .. }) => Ok(*digest),
+            Some(Kind::File { digest, .. }) => Ok(Content { digest: *digest, xattrs: None }),
             _ => Err(BuildErrorKind::Copy {
                 message: format!("{} is not a regular file", path.display()),
                 help: None,

@@ -94,19 +94,12 @@ impl StatCache {
         self.get(path, stamp).is_some_and(|k| k.no_xattrs)
     }
 
-    pub(crate) fn note_digest(&mut self, path: &LayerPath, stamp: &Stamp, digest: Digest) {
-        self.note(path, stamp, |known| known.digest = Some(digest));
-    }
-
-    pub(crate) fn note_no_xattrs(&mut self, path: &LayerPath, stamp: &Stamp) {
-        self.note(path, stamp, |known| known.no_xattrs = true);
-    }
-
     fn get(&self, path: &LayerPath, stamp: &Stamp) -> Option<&Known> {
         self.known.get(path.as_bytes()).filter(|k| k.stamp == *stamp)
     }
 
-    fn note(&mut self, path: &LayerPath, stamp: &Stamp, set: impl FnOnce(&mut Known)) {
+    /// Notes what was seen of `path`: the digest of its content, that it has no attributes.
+    pub(crate) fn note(&mut self, path: &LayerPath, stamp: &Stamp, digest: Option<Digest>, no_xattrs: bool) {
         let grain = if stamp.ctime % 1_000_000_000 == 0 { COARSE } else { GRAIN };
         if stamp.ctime.max(stamp.mtime) > self.now - grain {
             return;
@@ -116,7 +109,8 @@ impl StatCache {
         if known.stamp != *stamp {
             *known = fresh;
         }
-        set(known);
+        known.digest = digest.or(known.digest);
+        known.no_xattrs |= no_xattrs;
         self.changed = true;
     }
 
@@ -227,8 +221,8 @@ mod tests {
     fn survives_a_round_trip_and_refuses_damage() {
         let mut cache = StatCache::load("/nonexistent/cache".into(), Path::new("/context"), 1_000_000_000);
         let path = LayerPath::clean("a/b");
-        cache.note_digest(&path, &stamp(5), Digest::of(b"x"));
-        cache.note_no_xattrs(&path, &stamp(5));
+        cache.note(&path, &stamp(5), Some(Digest::of(b"x")), false);
+        cache.note(&path, &stamp(5), None, true);
         let bytes = encode(Path::new("/context"), &cache.known);
         let (root, back) = decode(&bytes).expect("decodes");
         assert_eq!(root, Path::new("/context"));
@@ -245,11 +239,11 @@ mod tests {
     fn what_changed_just_now_is_not_believed() {
         let mut cache = StatCache::load("/nonexistent/cache".into(), Path::new("/context"), 1_000_000_000);
         let path = LayerPath::clean("a");
-        cache.note_digest(&path, &stamp(1_000_000_000 - 1), Digest::of(b"x"));
+        cache.note(&path, &stamp(1_000_000_000 - 1), Some(Digest::of(b"x")), false);
         assert_eq!(cache.digest(&path, &stamp(1_000_000_000 - 1)), None);
-        cache.note_digest(&path, &stamp(0), Digest::of(b"x"));
+        cache.note(&path, &stamp(0), Some(Digest::of(b"x")), false);
         assert_eq!(cache.digest(&path, &stamp(0)), None, "a clock of whole seconds");
-        cache.note_digest(&path, &stamp(5), Digest::of(b"x"));
+        cache.note(&path, &stamp(5), Some(Digest::of(b"x")), false);
         assert_eq!(cache.digest(&path, &stamp(6)), None, "another change time");
         assert_eq!(cache.digest(&path, &stamp(5)), Some(Digest::of(b"x")));
     }

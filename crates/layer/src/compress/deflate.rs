@@ -75,21 +75,29 @@ fn incompressible(input: &[u8]) -> bool {
         return false;
     }
     let (front, middle) = (&input[..SAMPLE], &input[input.len() / 2..][..SAMPLE.min(input.len() / 2)]);
-    evenly_spread(front) && evenly_spread(input) && !repeats(front) && !repeats(middle)
+    // A line in four tells of all of it: to count every byte took a tenth of the time of a layer that does not compress.
+    let lines = || input.chunks(LINE).step_by(4);
+    evenly_spread([front].into_iter()) && evenly_spread(lines()) && !repeats(front) && !repeats(middle)
 }
 
+/// Bytes that the processor fetches at once.
+const LINE: usize = 64;
+
 /// The chance that two bytes picked at random are equal is near 1/256. Whole numbers only, so that every machine agrees.
-fn evenly_spread(input: &[u8]) -> bool {
+fn evenly_spread<'a>(input: impl Iterator<Item = &'a [u8]>) -> bool {
     // Four tables: a byte that follows its like does not wait for it.
     let mut counts = [[0u32; 256]; 4];
-    for four in input.chunks(4) {
-        for (table, byte) in counts.iter_mut().zip(four) {
-            table[usize::from(*byte)] += 1;
+    let mut length = 0;
+    for piece in input {
+        length += piece.len() as u64;
+        for four in piece.chunks(4) {
+            for (table, byte) in counts.iter_mut().zip(four) {
+                table[usize::from(*byte)] += 1;
+            }
         }
     }
     let count = |value: usize| counts.iter().map(|table| u64::from(table[value])).sum::<u64>();
     let squares: u64 = (0..256).map(count).map(|n| n * n).sum();
-    let length = input.len() as u64;
     squares * 256 < length * length / 100 * 105
 }
 
