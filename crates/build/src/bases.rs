@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{At, BuildError, BuildErrorKind};
 use crate::event::{TaskKind, TaskOutcome};
+use crate::layers::Layer;
 use crate::layers::base::Base;
 use crate::layers::pull::Puller;
 use crate::report::worst;
@@ -105,9 +106,18 @@ impl<'a> Bases<'a> {
         self.images.abandon();
     }
 
-    /// The failure was made good.
+    /// Another attempt begins, perhaps after a failure that was made good.
     pub(crate) fn resume(&self) {
         self.images.resume();
+        lock(&self.known).values().for_each(|base| base.forget_outline());
+    }
+
+    /// What is known of the layers of all images, each once.
+    pub(crate) fn told(&self) -> Vec<Arc<Layer>> {
+        let mut all: Vec<_> = lock(&self.known).values().flat_map(|base| base.told()).collect();
+        all.sort_by_key(|layer| layer.id);
+        all.dedup_by_key(|layer| layer.id);
+        all
     }
 
     fn look_up(&self, name: &str, platform: &Platform) -> Result<Found, BuildErrorKind> {

@@ -18,7 +18,7 @@ use crate::offered::records::{ARTIFACT, CONFIG, CarriedLayer, CarriedStep, INDEX
 use crate::offered::{carried, read_records};
 use crate::report::Reporter;
 use crate::request::LayerForm;
-use crate::store::{OfferedBlob, Store};
+use crate::store::{OfferedBase, OfferedBlob, Store};
 
 /// How a cache is written.
 #[derive(Clone, Debug)]
@@ -64,6 +64,7 @@ impl Engine {
             reporter: &reporter,
             steps: BTreeMap::new(),
             layers: BTreeMap::new(),
+            bases: BTreeMap::new(),
             blobs: HashMap::new(),
         };
         for one in built {
@@ -81,6 +82,7 @@ struct Export<'a> {
     reporter: &'a Reporter<'a>,
     steps: BTreeMap<Digest, CarriedStep>,
     layers: BTreeMap<Digest, CarriedLayer>,
+    bases: BTreeMap<Digest, OfferedBase>,
     blobs: HashMap<Digest, ArtifactBlob>,
 }
 
@@ -100,6 +102,9 @@ impl Export<'_> {
                 Err(error) => return Err(error),
             }
             self.steps.insert(step.key, carried);
+        }
+        for layer in &built.bases {
+            self.base(layer)?;
         }
         Ok(())
     }
@@ -125,6 +130,27 @@ impl Export<'_> {
         let index = self.index(layer)?;
         let blob = if wanted { Some(self.blob(layer)?) } else { None };
         self.layers.insert(layer.id, CarriedLayer { index, blob });
+        Ok(())
+    }
+
+    /// What is in a layer of a base image: whoever finds every step in the cache needs no more of it.
+    fn base(&mut self, layer: &Layer) -> Result<(), BuildErrorKind> {
+        let Some(pulled) = &layer.pulled else { return Ok(()) };
+        if self.bases.contains_key(&pulled.descriptor.digest) {
+            return Ok(());
+        }
+        let offered = self.store.imports().base(&pulled.descriptor.digest).map(|told| told.base);
+        let there = offered.filter(|base| base.layer == layer.id && self.place.has(&base.index));
+        let base = match there {
+            Some(base) => base,
+            None => OfferedBase {
+                layer: layer.id,
+                content: layer.content,
+                diff_id: pulled.diff_id,
+                index: self.index(layer)?,
+            },
+        };
+        self.bases.insert(pulled.descriptor.digest, base);
         Ok(())
     }
 
@@ -154,7 +180,7 @@ impl Export<'_> {
         let mut blobs: Vec<ArtifactBlob> = self.blobs.into_values().collect();
         blobs.sort_by_key(|blob| blob.descriptor.digest);
         let steps = self.steps.len();
-        let records = Records::of(&self.options.build, self.steps, self.layers);
+        let records = Records::of(&self.options.build, self.steps, self.layers, self.bases);
         let (place, reporter) = (self.place, self.reporter);
         let digest = place.publish(&blobs, &mut |earlier: Option<&Manifest>| {
             let earlier = earlier.map(|manifest| read_records(place, manifest));

@@ -27,7 +27,7 @@ use crate::event::Sink;
 use crate::history::{Explainer, History, HistoryError};
 use crate::key::KeyParts;
 use crate::layers::pull::Puller;
-use crate::layers::{Rootfs, forms};
+use crate::layers::{Layer, Rootfs, forms};
 use crate::needs;
 use crate::offered;
 use crate::record::{Asked, BuildId, BuildRecord, Ending, PlanTasks, Recording, Uncached};
@@ -72,6 +72,8 @@ pub struct Built {
     pub(crate) rootfs: Rootfs,
     /// Its steps, those of all stages, by key.
     pub(crate) used: Vec<Used>,
+    /// What is known of the layers of its base images, those of all stages.
+    pub(crate) bases: Vec<Arc<Layer>>,
     /// Whether its image carries records of its steps.
     pub(crate) inline: bool,
     _lease: Arc<Lock>,
@@ -384,6 +386,7 @@ fn finish(result: &StageResult, work: &Work<'_>, lease: Arc<Lock>) -> Built {
         source_date_epoch: work.epoch,
         rootfs: result.rootfs.clone(),
         used,
+        bases: work.bases.told(),
         inline: work.request.inline,
         _lease: lease,
     }

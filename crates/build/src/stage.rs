@@ -1,5 +1,6 @@
 //! One stage from its FROM to its last instruction.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -18,6 +19,7 @@ use crate::error::{At, BuildError, BuildErrorKind};
 use crate::event::{SpanKind, TaskId, TaskKind, TaskOutcome};
 use crate::files::rootfs::RootfsFiles;
 use crate::key::{self, KeyParts};
+use crate::layers::base::Base;
 use crate::layers::{Layer, Rootfs, forms};
 use crate::needs;
 use crate::report::failure_outcome;
@@ -38,6 +40,23 @@ pub(crate) struct Stage<'a> {
 impl Stage<'_> {
     /// Does it all.
     pub(crate) fn run(&self, from: TaskId, tasks: &[Option<TaskId>]) -> Result<StageResult, BuildError> {
+        let done = self.run_all(from, tasks);
+        // A step may have wanted what FROM could do without.
+        if let StageBase::Image(key) = &self.plan.base
+            && let Ok(base) = self.work.bases.find(key)
+            && base.fetched().is_some()
+        {
+            self.record_base(from, &base);
+        }
+        done
+    }
+
+    fn record_base(&self, from: TaskId, base: &Arc<Base>) {
+        let layers = Rootfs::on(base.clone()).records();
+        self.work.reporter.record(|recording| recording.base(from.0, base.image().manifest_digest, layers));
+    }
+
+    fn run_all(&self, from: TaskId, tasks: &[Option<TaskId>]) -> Result<StageResult, BuildError> {
         let mut result = match self.start(from) {
             Err(BuildErrorKind::Unforeseen { .. }) => self.unforeseen(),
             started => started.map_err(|kind| self.at_from(kind))?,
@@ -101,13 +120,13 @@ impl Stage<'_> {
         self.timed((task, &self.work.permits), || match &self.plan.base {
             StageBase::Image(key) => {
                 let base = self.work.bases.find(key)?;
-                let digest = base.image().manifest_digest;
-                let rootfs = Rootfs::on(base);
-                // Pulled here rather than when its first step asks, so that the image's line is the one to blame.
+                let rootfs = Rootfs::on(base.clone());
+                // Pulled here rather than when its first step asks, so that the image's line is the one to blame; unless a cache
+                // tells what is in it.
                 if self.plan.steps.iter().filter_map(|s| s.op.as_ref()).any(needs::looks_below) {
-                    rootfs.layers(self.work.puller())?;
+                    rootfs.outline(self.work.puller())?;
                 }
-                self.work.reporter.record(|recording| recording.base(task.0, digest, rootfs.records()));
+                self.record_base(task, &base);
                 Ok((empty(rootfs), TaskOutcome::Done))
             }
             StageBase::Context(name) => {
@@ -188,7 +207,12 @@ impl Stage<'_> {
     fn copy(&self, op: &CopyOp, turn: &Turn<'_>, rootfs: &Rootfs) -> Result<Made, BuildErrorKind> {
         let work = self.work;
         let span = work.reporter.span(SpanKind::Scan, || turn.step.text.clone());
-        let open = || work.open(&op.from);
+        let whole = Cell::new(true);
+        let open = || {
+            let (from, readable) = work.outline(&op.from)?;
+            whole.set(readable);
+            Ok(from)
+        };
         let mut reading = crate::copy::read(op, &work.contexts.foreseen, open, work.sources)?;
         drop(span);
         let mut parts = crate::copy::text_key(op);
@@ -201,6 +225,11 @@ impl Stage<'_> {
         }
         let ran = work.rootfs_of(&op.from)?.is_some_and(|(from, _)| from.parts().1.iter().any(|l| l.ran));
         work.layer_of(parts, &below, turn, |_| {
+            // What is told of a base was enough for the key.
+            if !whole.get() {
+                reading =
+                    crate::copy::read(op, &work.contexts.foreseen, || work.open(&op.from), work.sources)?;
+            }
             reading.fetch(op, work.sources)?;
             // The base of an independent layer need not even be here, unless a command will run on both.
             let unseen = independent && !self.makes_trees(turn.after);

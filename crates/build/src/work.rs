@@ -320,13 +320,31 @@ impl Work<'_> {
 
     /// The files that `origin` stands for.
     pub(crate) fn open(&self, origin: &Origin) -> Result<From, BuildErrorKind> {
-        match origin {
-            Origin::Context => return Ok(From::Context(self.contexts.main()?)),
-            Origin::Named(name) => return Ok(From::Context(self.contexts.named(name)?)),
-            _ => {}
+        match self.directory(origin)? {
+            Some(files) => Ok(files),
+            None => {
+                let (rootfs, whence) = self.rootfs_of(origin)?.unwrap_or((Rootfs::empty(), String::new()));
+                Ok(From::Rootfs(Arc::new(RootfsFiles::new(rootfs.view(self.puller())?, whence))))
+            }
+        }
+    }
+
+    /// The same for who reads no file yet, and whether files could be read: those of a base may still be where they are.
+    pub(crate) fn outline(&self, origin: &Origin) -> Result<(From, bool), BuildErrorKind> {
+        if let Some(files) = self.directory(origin)? {
+            return Ok((files, true));
         }
         let (rootfs, whence) = self.rootfs_of(origin)?.unwrap_or((Rootfs::empty(), String::new()));
-        Ok(From::Rootfs(Arc::new(RootfsFiles::new(rootfs.view(self.puller())?, whence))))
+        let (view, whole) = rootfs.sketch(self.puller())?;
+        Ok((From::Rootfs(Arc::new(RootfsFiles::new(view, whence))), whole))
+    }
+
+    fn directory(&self, origin: &Origin) -> Result<Option<From>, BuildErrorKind> {
+        Ok(match origin {
+            Origin::Context => Some(From::Context(self.contexts.main()?)),
+            Origin::Named(name) => Some(From::Context(self.contexts.named(name)?)),
+            _ => None,
+        })
     }
 
     /// What messages call stage `i` of the plan.

@@ -57,8 +57,13 @@ pub(crate) fn has_bytes(store: &Store, id: &Digest) -> Result<bool, BuildErrorKi
 
 /// The index of layer `id`: the store's, or that of a cache elsewhere.
 pub(crate) fn load_index(store: &Store, id: &Digest) -> Result<Index, BuildErrorKind> {
-    if store.imports().offers(id) && !store.index_path(id).exists() {
-        return import::index(store, id);
+    if !store.index_path(id).exists() {
+        if store.imports().offers(id) {
+            return import::index(store, id);
+        }
+        if let Some(base) = store.imports().base_layer(id) {
+            return import::base_index(store, id, &base);
+        }
     }
     kept::load_index(store, id)
 }

@@ -18,7 +18,7 @@ use kiln_oci::source::SourceErrorKind;
 use crate::error::BuildErrorKind;
 use crate::key;
 use crate::layers::kept::{Blob, add_blob, blobs, format_of, save_index_as};
-use crate::store::{Offer, OfferedBlob, Store};
+use crate::store::{Offer, OfferedBlob, Store, ToldBase};
 
 /// The most that an index may have, in bytes: some ten million files.
 const LARGEST_INDEX: usize = 1 << 30;
@@ -49,6 +49,27 @@ pub(crate) fn index(store: &Store, id: &Digest) -> Result<Index, BuildErrorKind>
         }
     };
     first(store, id, get)
+}
+
+/// Gets the index of layer `id` of a base image, of which a cache tells. It is kept in memory only: what a store has of bases it has
+/// seen itself.
+pub(crate) fn base_index(
+    store: &Store,
+    id: &Digest,
+    ToldBase { place, base }: &ToldBase,
+) -> Result<Index, BuildErrorKind> {
+    let read = || {
+        let bytes = read_small(place.as_ref(), &base.index).map_err(|e| e.to_string())?;
+        let plain = unpack(&bytes, LARGEST_INDEX).map_err(|e| e.to_string())?;
+        let index = codec::decode(&plain).map_err(|e| e.to_string())?;
+        let name = key::chain(&base.diff_id.0, &index.layer_id());
+        let same = name == *id && index.content_id() == base.content;
+        if same { Ok(index) } else { Err(format!("{} tells of another layer", place.name())) }
+    };
+    read().map_err(|reason: String| {
+        store.imports().lose_base(id, reason.clone());
+        BuildErrorKind::Lost { reason }
+    })
 }
 
 /// Gets a blob of layer `id` into the store; one that is there already is as good.

@@ -38,6 +38,8 @@ pub(crate) struct Layer {
     pub(crate) pulled: Option<Pulled>,
     /// Whether times in it are those at which a command ran, here or in a stage that it was copied from.
     pub(crate) ran: bool,
+    /// Whether it is not in the store, but what is in it was told by a cache.
+    pub(crate) told: bool,
     index: OnceLock<Arc<Index>>,
 }
 
@@ -51,7 +53,7 @@ pub(crate) struct Pulled {
 impl Layer {
     /// A layer whose index is read when needed.
     pub(crate) fn new(id: Digest, content: Digest, pulled: Option<Pulled>) -> Self {
-        Self { id, content, pulled, ran: false, index: OnceLock::new() }
+        Self { id, content, pulled, ran: false, told: false, index: OnceLock::new() }
     }
 
     /// A layer just made.
@@ -61,12 +63,17 @@ impl Layer {
 
     fn with_id(id: Digest, index: Arc<Index>) -> Self {
         let content = index.content_id();
-        Self { id, content, pulled: None, ran: false, index: OnceLock::from(index) }
+        Self { id, content, pulled: None, ran: false, told: false, index: OnceLock::from(index) }
     }
 
     /// The same, with word on where its times come from.
     pub(crate) fn times_of_run(self, ran: bool) -> Self {
         Self { ran, ..self }
+    }
+
+    /// The same, not in the store.
+    pub(crate) fn only_told(self) -> Self {
+        Self { told: true, ..self }
     }
 
     /// What a build's record says of it.
@@ -137,12 +144,22 @@ impl Rootfs {
         Ok(layers)
     }
 
-    /// Identity of its content; see [`Rootfs::layers`].
+    /// Its layers, lowest first, for who only wants to know what is in them; see [`Base::outline`].
+    pub(crate) fn outline(&self, puller: &Puller<'_>) -> Result<Vec<Arc<Layer>>, BuildErrorKind> {
+        let mut layers = match &self.base {
+            Some(base) => base.outline(puller)?,
+            None => Vec::new(),
+        };
+        layers.extend(self.above.iter().cloned());
+        Ok(layers)
+    }
+
+    /// Identity of its content; see [`Rootfs::outline`].
     pub(crate) fn chain(&self, puller: &Puller<'_>) -> Result<Digest, BuildErrorKind> {
         if let Some(chain) = self.chain.get() {
             return Ok(*chain);
         }
-        let layers = self.layers(puller)?;
+        let layers = self.outline(puller)?;
         let chain = layers.iter().fold(key::empty_chain(), |chain, layer| key::chain(&chain, &layer.content));
         Ok(*self.chain.get_or_init(|| chain))
     }
@@ -150,6 +167,12 @@ impl Rootfs {
     /// Its metadata as one tree; see [`Rootfs::layers`]. Indexes are read now; trees and blobs are named if they exist.
     pub(crate) fn view(&self, puller: &Puller<'_>) -> Result<View, BuildErrorKind> {
         view_of(puller.store, &self.layers(puller)?)
+    }
+
+    /// Its metadata as one tree, for who reads no file (see [`Rootfs::outline`]), and whether its files could be read as well.
+    pub(crate) fn sketch(&self, puller: &Puller<'_>) -> Result<(View, bool), BuildErrorKind> {
+        let layers = self.outline(puller)?;
+        Ok((view_of(puller.store, &layers)?, layers.iter().all(|layer| !layer.told)))
     }
 
     /// What is known of the base's layers without having them, and the layers above.

@@ -131,6 +131,25 @@ impl<'a> Puller<'a> {
         Ok(whole.then(|| Arc::new(Layer::new(record.layer, record.content, Some(pulled)))))
     }
 
+    /// The layers of `image` where a cache elsewhere tells what is in those that are not in the store; `None` if one is unknown, or
+    /// if all are there.
+    pub(crate) fn outline(&self, image: &ResolvedImage) -> Result<Option<Vec<Arc<Layer>>>, BuildErrorKind> {
+        let stored = self.stored(image)?;
+        if stored.iter().all(Option::is_some) {
+            return Ok(None);
+        }
+        let pairs = image.layers.iter().zip(&image.config.rootfs.diff_ids);
+        let told = pairs.zip(stored).map(|((descriptor, diff_id), stored)| {
+            stored.or_else(|| {
+                let base = self.store.imports().base(&descriptor.digest)?.base;
+                let pulled = Pulled { descriptor: descriptor.clone(), diff_id: *diff_id };
+                (base.diff_id == *diff_id)
+                    .then(|| Arc::new(Layer::new(base.layer, base.content, Some(pulled)).only_told()))
+            })
+        });
+        Ok(told.collect())
+    }
+
     fn keep(&self, descriptor: &Descriptor, scanned: Scanned) -> Result<Arc<Layer>, BuildErrorKind> {
         // A layer that kiln made of the same files has another tar, and so other offsets in its index.
         let id = key::chain(&scanned.diff_id.0, &scanned.index.layer_id());

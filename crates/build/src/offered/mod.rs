@@ -101,6 +101,9 @@ pub(crate) fn read_records(place: &dyn ArtifactPlace, manifest: &Manifest) -> Re
 }
 
 fn offer(store: &Store, place: &Arc<dyn ArtifactPlace>, records: Records) {
+    for (blob, base) in records.bases {
+        store.imports().add_base(blob, place, base);
+    }
     for (key, step) in records.steps {
         let Some(named) = step.named() else { continue };
         let Some(layer) = records.layers.get(&named.layer) else { continue };

@@ -7,7 +7,7 @@ use kiln_oci::digest::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::store::OfferedBlob;
+use crate::store::{OfferedBase, OfferedBlob};
 
 /// What kind of artifact a cache is.
 pub(crate) const ARTIFACT: &str = "application/vnd.kiln.cache.steps.v1";
@@ -31,6 +31,9 @@ pub(crate) struct Records {
     pub(crate) steps: BTreeMap<Digest, CarriedStep>,
     /// Layers by id.
     pub(crate) layers: BTreeMap<Digest, CarriedLayer>,
+    /// Layers of base images by the digests of their blobs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) bases: BTreeMap<Digest, OfferedBase>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,6 +41,8 @@ struct OneBuild {
     /// How many others have written since.
     since: u32,
     steps: BTreeSet<Digest>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    bases: BTreeSet<Digest>,
 }
 
 /// A step's records as a store has them.
@@ -76,9 +81,11 @@ impl Records {
         build: &str,
         steps: BTreeMap<Digest, CarriedStep>,
         layers: BTreeMap<Digest, CarriedLayer>,
+        bases: BTreeMap<Digest, OfferedBase>,
     ) -> Self {
-        let one = OneBuild { since: 0, steps: steps.keys().copied().collect() };
-        Self { version: VERSION, builds: BTreeMap::from([(build.to_owned(), one)]), steps, layers }
+        let (of_steps, of_bases) = (steps.keys().copied().collect(), bases.keys().copied().collect());
+        let one = OneBuild { since: 0, steps: of_steps, bases: of_bases };
+        Self { version: VERSION, builds: BTreeMap::from([(build.to_owned(), one)]), steps, layers, bases }
     }
 
     /// Reads them; what a newer kiln wrote is refused.
@@ -110,6 +117,11 @@ impl Records {
                 self.steps.entry(key).or_insert(step);
             }
         }
+        for (blob, base) in earlier.bases {
+            if self.builds.values().any(|build| build.bases.contains(&blob)) {
+                self.bases.entry(blob).or_insert(base);
+            }
+        }
         let wanted: BTreeSet<Digest> = self.steps.values().filter_map(|s| Some(s.named()?.layer)).collect();
         for (id, layer) in earlier.layers.into_iter().filter(|(id, _)| wanted.contains(id)) {
             let mine = self.layers.entry(id).or_insert_with(|| layer.clone());
@@ -129,6 +141,42 @@ impl Records {
                 all.insert(blob.descriptor.digest, &blob.descriptor);
             }
         }
+        all.extend(self.bases.values().map(|base| (base.index.digest, &base.index)));
         all.into_values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base(name: &str) -> (Digest, OfferedBase) {
+        let of = |what: &str| Digest::of(format!("{name} {what}").as_bytes());
+        let index = Descriptor::of(INDEX, name.as_bytes());
+        let (layer, content, diff_id) = (of("layer"), of("content"), kiln_oci::digest::DiffId(of("tar")));
+        (of("blob"), OfferedBase { layer, content, diff_id, index })
+    }
+
+    fn of(build: &str, bases: &[&str]) -> Records {
+        let bases = bases.iter().map(|name| base(name)).collect();
+        Records::of(build, BTreeMap::new(), BTreeMap::new(), bases)
+    }
+
+    #[test]
+    fn bases_stay_as_long_as_a_build_has_them() {
+        let first = of("a", &["debian", "golang"]).over(of("b", &["busybox"]));
+        let known = |records: &Records| records.bases.keys().copied().collect::<BTreeSet<_>>();
+        let named = |names: &[&str]| names.iter().map(|name| base(name).0).collect::<BTreeSet<_>>();
+        assert_eq!(known(&first), named(&["debian", "golang", "busybox"]));
+        assert_eq!(first.blobs().len(), 3);
+        let second = of("a", &["alpine", "golang"]).over(Records::parse(&first.to_bytes()).unwrap());
+        assert_eq!(known(&second), named(&["alpine", "golang", "busybox"]), "debian was a's alone");
+    }
+
+    #[test]
+    fn caches_without_bases_are_read() {
+        let old = of("a", &[]).to_bytes();
+        assert!(!String::from_utf8_lossy(&old).contains("bases"));
+        assert_eq!(Records::parse(&old), Ok(of("a", &[])));
     }
 }

@@ -20,6 +20,31 @@ pub(crate) struct OfferedBlob {
     pub(crate) form: String,
 }
 
+/// What a cache tells of a layer of a base image: enough to know what is in it without having it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OfferedBase {
+    /// The name that a store gives it.
+    pub(crate) layer: Digest,
+    /// Identity of what it does to a root filesystem.
+    pub(crate) content: Digest,
+    pub(crate) diff_id: DiffId,
+    /// Its index, compressed.
+    pub(crate) index: Descriptor,
+}
+
+/// Who tells of a base image's layer, and what.
+#[derive(Clone)]
+pub(crate) struct ToldBase {
+    pub(crate) place: Arc<dyn ArtifactPlace>,
+    pub(crate) base: OfferedBase,
+}
+
+impl fmt::Debug for ToldBase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.base.layer, self.place.name())
+    }
+}
+
 /// Where a layer is to be had.
 #[derive(Clone)]
 pub(crate) struct Offer {
@@ -49,6 +74,8 @@ struct Table {
     /// Records of what first led to a content, by chain.
     chains: HashMap<Digest, serde_json::Value>,
     layers: HashMap<Digest, Vec<Offer>>,
+    /// Layers of base images by the digests of their blobs, and who tells of them.
+    bases: HashMap<Digest, ToldBase>,
     /// Layers that turned out not to be had, and why.
     lost: Vec<(Digest, String)>,
     /// Layers whose loss was taken note of.
@@ -82,6 +109,31 @@ impl Imports {
     /// Adds a place that a layer can be had from; those added first are tried first.
     pub(crate) fn add_layer(&self, id: Digest, offer: Offer) {
         self.table().layers.entry(id).or_default().push(offer);
+    }
+
+    /// Adds what one cache tells of the base image's layer whose blob is `blob`.
+    pub(crate) fn add_base(&self, blob: Digest, place: &Arc<dyn ArtifactPlace>, base: OfferedBase) {
+        self.table().bases.entry(blob).or_insert_with(|| ToldBase { place: place.clone(), base });
+    }
+
+    /// What is told of the base image's layer whose blob is `blob`, and by whom.
+    pub(crate) fn base(&self, blob: &Digest) -> Option<ToldBase> {
+        self.table().bases.get(blob).cloned()
+    }
+
+    /// The same by the name of the layer.
+    pub(crate) fn base_layer(&self, id: &Digest) -> Option<ToldBase> {
+        self.table().bases.values().find(|told| told.base.layer == *id).cloned()
+    }
+
+    /// Layer `id` of a base image is not what it was told to be, or the list of its files cannot be had.
+    pub(crate) fn lose_base(&self, id: &Digest, why: String) {
+        let mut table = self.table();
+        let index =
+            table.bases.values().find(|told| told.base.layer == *id).map(|told| told.base.index.digest);
+        table.suspects.extend(index);
+        table.bases.retain(|_, told| told.base.layer != *id);
+        table.lost.push((*id, why));
     }
 
     /// The record of the step with key `key`.

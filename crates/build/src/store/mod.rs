@@ -10,7 +10,7 @@ mod lock;
 mod opening;
 mod record;
 
-pub(crate) use imports::{Offer, OfferedBlob};
+pub(crate) use imports::{Offer, OfferedBase, OfferedBlob, ToldBase};
 pub(crate) use layout::{AMENDED, COLLECT, GATE, STAMP};
 pub use layout::{Store, lease_of};
 pub use lock::Lock;
