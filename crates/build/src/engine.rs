@@ -34,8 +34,8 @@ use crate::record::{Asked, BuildId, BuildRecord, Ending, PlanTasks, Recording, U
 use crate::remote::{Access, FetchedContext, RemoteContext, Sources};
 use crate::report::Reporter;
 use crate::request::{Context, Images, Mode, NamedContext, Network, Request};
-use crate::run::Scratches;
 use crate::schedule::{Permits, Slots};
+use crate::scratch::Scratches;
 use crate::stage::Stage;
 use crate::store::{Lock, Store};
 use crate::work::{Explain, StageResult, Used, Work};

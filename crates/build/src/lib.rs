@@ -108,6 +108,7 @@ mod report;
 pub mod request;
 mod run;
 mod schedule;
+mod scratch;
 mod secret;
 mod stage;
 pub mod store;

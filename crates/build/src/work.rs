@@ -25,8 +25,8 @@ use crate::record::{BuildRecord, Place};
 use crate::remote::Sources;
 use crate::report::Reporter;
 use crate::request::{Mode, Request};
-use crate::run::Scratches;
 use crate::schedule::{Permits, Slots};
+use crate::scratch::Scratches;
 use crate::store::{Store, note_use, read_json, write_json};
 use crate::why::Why;
 

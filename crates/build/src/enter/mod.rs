@@ -18,7 +18,8 @@ use crate::error::{BuildError, BuildErrorKind};
 use crate::layers::{Layer, Pulled, forms, view_of};
 use crate::record::{Asked, BaseRecord, LayerRecord, PlanRecord, StepOutcome, StepRecord};
 use crate::request::SecretSource;
-use crate::run::{self, Scratch, etc};
+use crate::run::{self, etc};
+use crate::scratch::Scratch;
 use crate::store::Lock;
 use crate::users;
 

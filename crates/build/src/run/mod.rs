@@ -5,7 +5,6 @@ pub(crate) mod etc;
 mod mounts;
 mod process;
 mod redact;
-mod scratch;
 mod ssh;
 
 use std::path::{Path, PathBuf};
@@ -31,7 +30,6 @@ use crate::request::Network as AskedNetwork;
 use crate::run::mounts::Mounts;
 pub(crate) use crate::run::mounts::placed;
 use crate::run::redact::Redactor;
-pub(crate) use crate::run::scratch::{Scratch, Scratches};
 pub(crate) use crate::run::ssh::Forward;
 use crate::schedule::side_by_side;
 use crate::store::Store;
