@@ -8,40 +8,13 @@ use kiln_layer::stop::Stop;
 use kiln_oci::digest::{Digest, Hasher};
 use kiln_plan::CopiedPath;
 
+use crate::copy::parents;
 use crate::copy::select::{Match, select};
+use crate::copy::source::{DIRECTORIES, hash, in_parts};
+pub(crate) use crate::copy::source::{Gathered, Item};
 use crate::error::BuildErrorKind;
 use crate::files::{Files, Node, NodeKind};
 use crate::key::KeyParts;
-use crate::schedule::side_by_side;
-
-/// A file, directory or anything else to be copied.
-#[derive(Clone, Debug)]
-pub(crate) struct Item {
-    /// Where it stands below its source; the root for the source itself.
-    pub(crate) below: LayerPath,
-    /// Where it is in the file system that is read.
-    pub(crate) real: LayerPath,
-    pub(crate) node: Node,
-    /// Of a regular file.
-    pub(crate) digest: Option<Digest>,
-}
-
-/// One source and all below it.
-#[derive(Clone, Debug)]
-pub(crate) struct Gathered {
-    /// Its own name, for when it goes *into* the destination.
-    pub(crate) name: Vec<u8>,
-    /// Directories above it that `--parents` takes along, outermost first; `below` is where they go.
-    pub(crate) parents: Vec<Item>,
-    /// The source itself first, then what is below it in order.
-    pub(crate) items: Vec<Item>,
-}
-
-impl Gathered {
-    pub(crate) fn is_dir(&self) -> bool {
-        self.items.first().is_some_and(|i| i.node.is_dir())
-    }
-}
 
 /// Gathers what `path` names.
 pub(crate) fn gather(
@@ -53,8 +26,11 @@ pub(crate) fn gather(
         message: format!("--exclude: {e}"),
         help: Some("the patterns are those of .dockerignore".to_owned()),
     })?;
+    if path.parents {
+        return parents::gather(files, path, (&excludes, stop));
+    }
     let mut all = Vec::new();
-    for found in select(files, &path.pattern, path.parents)? {
+    for found in select(files, &path.pattern)? {
         let alone = !found.node.is_dir() && !excludes.is_empty();
         if alone
             && (excludes.matches_or_parent(found.named.as_bytes())
@@ -62,7 +38,7 @@ pub(crate) fn gather(
         {
             continue;
         }
-        all.push(gather_match(files, &found, path.parents, (&excludes, stop))?);
+        all.push(gather_match(files, &found, (&excludes, stop))?);
     }
     Ok(all)
 }
@@ -70,15 +46,9 @@ pub(crate) fn gather(
 fn gather_match(
     files: &dyn Files,
     found: &Match,
-    parents: bool,
     (excludes, stop): (&PatternSet, Stop<'_>),
 ) -> Result<Gathered, BuildErrorKind> {
-    let top =
-        Item { below: LayerPath::root(), real: found.real.clone(), node: found.node.clone(), digest: None };
-    let mut gathered = Gathered { name: found.named.name().to_vec(), parents: Vec::new(), items: vec![top] };
-    if parents {
-        gathered.parents = gather_parents(files, found)?;
-    }
+    let mut gathered = Gathered { name: found.named.name().to_vec(), items: vec![Item::top(found)] };
     if found.node.is_dir() {
         let mut level = vec![(found.real.clone(), LayerPath::root())];
         while !level.is_empty() {
@@ -94,38 +64,8 @@ fn gather_match(
         }
         gathered.items.sort_unstable_by(|a, b| a.below.cmp(&b.below));
     }
-    let is_unknown =
-        |item: &&mut Item| matches!(item.node.kind, NodeKind::File { .. }) && item.digest.is_none();
-    let mut unknown: Vec<&mut Item> = gathered.items.iter_mut().filter(is_unknown).collect();
-    let contents = in_parts(unknown.len(), FILES, |i| files.read(&unknown[i].real, &unknown[i].node, stop))?;
-    for (item, content) in unknown.iter_mut().zip(contents) {
-        item.digest = Some(content.digest);
-        if let Some(xattrs) = content.xattrs {
-            item.node.xattrs = xattrs;
-        }
-    }
+    hash(files, &mut gathered.items, stop)?;
     Ok(gathered)
-}
-
-/// From so many of them on, directories are listed and files hashed on two threads: below, starting one costs more than it gives.
-const DIRECTORIES: usize = 8;
-const FILES: usize = 256;
-
-/// `work` for 0 to `count`, in order; in two halves side by side if there are at least `worthwhile`.
-fn in_parts<T: Send>(
-    count: usize,
-    worthwhile: usize,
-    work: impl Fn(usize) -> Result<T, BuildErrorKind> + Sync,
-) -> Result<Vec<T>, BuildErrorKind> {
-    if count < worthwhile {
-        return (0..count).map(work).collect();
-    }
-    // More parts than threads, so that one slow half does not hold up the other.
-    let size = count.div_ceil(16);
-    let parts = side_by_side(2, count.div_ceil(size), |part| {
-        (part * size..count.min((part + 1) * size)).map(&work).collect::<Result<Vec<T>, _>>()
-    })?;
-    Ok(parts.into_iter().flatten().collect())
 }
 
 /// What one directory holds: the items to take, and the directories to go on with.
@@ -154,29 +94,6 @@ fn walk_one(
         }
     }
     Ok((items, next))
-}
-
-/// The directories between the pivot and the match, the match's own path last if it is one.
-fn gather_parents(files: &dyn Files, found: &Match) -> Result<Vec<Item>, BuildErrorKind> {
-    let mut out = Vec::new();
-    let (mut real, mut below) = (LayerPath::root(), LayerPath::root());
-    let count = found.named.components().count();
-    for (i, component) in found.named.components().enumerate() {
-        real = real.join(component);
-        if i < found.pivot {
-            continue;
-        }
-        below = below.join(component);
-        if i + 1 == count {
-            break;
-        }
-        if let Some((real, node)) = crate::files::follow(files, &real)? {
-            out.push(Item { below: below.clone(), real, node, digest: None });
-        }
-    }
-    // Last, where the match itself goes.
-    out.push(Item { below, real: found.real.clone(), node: found.node.clone(), digest: None });
-    Ok(out)
 }
 
 /// Names of files that have several, across all sources of one step.
@@ -208,9 +125,6 @@ pub(crate) fn add_to_key(
     parts.add("source", LayerPath::clean(source).display(), gathered.len().to_string());
     for one in gathered {
         let name = String::from_utf8_lossy(&one.name).into_owned();
-        for parent in &one.parents {
-            parts.add("parent", parent.below.display(), describe(one, parent, owners));
-        }
         for item in &one.items {
             let path =
                 if item.below.is_root() { name.clone() } else { format!("{name}{}", item.below.display()) };

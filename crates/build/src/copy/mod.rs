@@ -6,9 +6,11 @@
 pub(crate) mod archive;
 pub(crate) mod foreseen;
 pub(crate) mod gather;
+pub(crate) mod parents;
 pub(crate) mod place;
 pub(crate) mod remote;
 pub(crate) mod select;
+pub(crate) mod source;
 
 use std::path::Path;
 use std::sync::Arc;

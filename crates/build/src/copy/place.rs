@@ -240,29 +240,13 @@ impl<'a> Placement<'a> {
         dest: &LayerPath,
         into: bool,
     ) -> Result<(), BuildErrorKind> {
-        let mut dest = dest.clone();
-        if let Some((itself, above)) = source.parents.split_last() {
-            self.make_directory(&dest)?;
-            for parent in above {
-                self.put_item(parent, &dest.join(parent.below.as_bytes()), true, Bytes::None)?;
-            }
-            dest = dest.join(itself.below.as_bytes());
-        } else if into && !source.is_dir() {
-            dest = dest.join(&source.name);
-        }
-        let has_parents = !source.parents.is_empty();
-        if !has_parents {
-            self.next_source();
-        }
+        let dest = if into && !source.is_dir() { dest.join(&source.name) } else { dest.clone() };
+        self.next_source();
         self.planned.reserve_exact(source.items.len());
         let mut items = source.items;
         // From the end, so that their room can be given back as they go: it is the most that a large context takes.
         items.reverse();
         while let Some(mut item) = items.pop() {
-            let top = item.below.is_root() && !has_parents;
-            if top && item.node.is_dir() && self.checkout.is_none() {
-                only_contents(&mut item.node);
-            }
             if items.len().is_multiple_of(SHRINK) {
                 items.shrink_to_fit();
             }
@@ -277,7 +261,7 @@ impl<'a> Placement<'a> {
                 }
                 _ => Bytes::None,
             };
-            self.put_item(&item, &path, !top, bytes)?;
+            self.put_item(&item, &path, !item.below.is_root(), bytes)?;
         }
         Ok(())
     }
@@ -399,13 +383,6 @@ impl<'a> Placement<'a> {
         }
         planned
     }
-}
-
-/// Of a directory that is copied only what is in it goes: it gives its place nothing but its time, as with BuildKit, where the place is made
-/// before the source is looked at.
-fn only_contents(node: &mut Node) {
-    (node.mode, node.uid, node.gid) = (0o755, 0, 0);
-    node.xattrs.clear();
 }
 
 /// The entry that `item` becomes; its path is set when it is put. A file whose digest was not taken (there is none such among

@@ -1,6 +1,6 @@
 //! Which files a COPY source names.
 
-use kiln_dockerfile::glob::{PatternSet, has_wildcard, matches};
+use kiln_dockerfile::glob::{has_wildcard, matches};
 use kiln_dockerfile::suggest;
 use kiln_layer::path::LayerPath;
 
@@ -15,46 +15,23 @@ pub(crate) struct Match {
     /// With all symbolic links followed: where its content is.
     pub(crate) real: LayerPath,
     pub(crate) node: Node,
-    /// For `--parents`: how many leading components of `named` are left out at the destination.
-    pub(crate) pivot: usize,
 }
 
 /// What `pattern` matches, sorted. A pattern without wildcards must match; one with wildcards may match nothing.
-pub(crate) fn select(files: &dyn Files, pattern: &str, parents: bool) -> Result<Vec<Match>, BuildErrorKind> {
-    let (head, tail) = if parents { split_pivot(pattern) } else { ("", pattern) };
-    let pivot = LayerPath::clean(head).components().count();
-    let clean = if head.is_empty() {
-        LayerPath::clean(tail)
-    } else {
-        LayerPath::clean(head).join(LayerPath::clean(tail).as_bytes())
-    };
-    let named = if !has_wildcard(pattern) {
-        vec![clean]
-    } else if parents {
-        match_tree(files, &clean)?
-    } else {
-        match_components(files, &clean)?
-    };
+pub(crate) fn select(files: &dyn Files, pattern: &str) -> Result<Vec<Match>, BuildErrorKind> {
+    let clean = LayerPath::clean(pattern);
+    let named = if has_wildcard(pattern) { match_components(files, &clean)? } else { vec![clean] };
     let literal = !has_wildcard(pattern);
     let mut found = Vec::new();
     for named in named {
         match follow(files, &named)? {
-            Some((real, node)) => found.push(Match { named, real, node, pivot }),
+            Some((real, node)) => found.push(Match { named, real, node }),
             None if literal => return Err(missing(files, pattern, &named)?),
             // A dangling link that a wildcard met is no reason to fail.
             None => {}
         }
     }
     Ok(found)
-}
-
-/// `a/b/./c` is split where the first `/./` stands.
-fn split_pivot(pattern: &str) -> (&str, &str) {
-    let skip = if pattern.starts_with("./") { 2 } else { 0 };
-    match pattern[skip..].find("/./") {
-        Some(at) => (&pattern[..skip + at], &pattern[skip + at + 3..]),
-        None => ("", pattern),
-    }
 }
 
 fn text(component: &[u8]) -> String {
@@ -94,30 +71,7 @@ fn match_components(files: &dyn Files, pattern: &LayerPath) -> Result<Vec<LayerP
     Ok(there)
 }
 
-/// Patterns with `**`: everything below the literal head is looked at; what matches is taken whole.
-fn match_tree(files: &dyn Files, pattern: &LayerPath) -> Result<Vec<LayerPath>, BuildErrorKind> {
-    let text = String::from_utf8_lossy(pattern.as_bytes()).into_owned();
-    let set = PatternSet::new([&text]).map_err(|_| bad_pattern(pattern))?;
-    let mut head = LayerPath::root();
-    for component in pattern.components().take_while(|c| !has_wildcard(&String::from_utf8_lossy(c))) {
-        head = head.join(component);
-    }
-    let mut found = Vec::new();
-    let mut pending = vec![head];
-    while let Some(path) = pending.pop() {
-        if !path.is_root() && set.matches_or_parent(path.as_bytes()) {
-            found.push(path);
-            continue;
-        }
-        if files.node(&path)?.is_some_and(|n| n.is_dir()) {
-            pending.extend(files.children(&path)?.into_iter().map(|name| path.join(name)));
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-fn bad_pattern(pattern: &LayerPath) -> BuildErrorKind {
+pub(crate) fn bad_pattern(pattern: &LayerPath) -> BuildErrorKind {
     BuildErrorKind::Copy {
         message: format!("{:?} is not a valid pattern", String::from_utf8_lossy(pattern.as_bytes())),
         help: Some("write a literal bracket as [[] and a literal star as [*]".to_owned()),

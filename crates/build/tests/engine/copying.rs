@@ -101,6 +101,17 @@ fn selections() {
         ("COPY --parents d/e/b.txt a.txt /o/", &["o/a.txt", "o/d/e/b.txt"]),
         ("COPY --parents d/./e/b.txt /o/", &["o/e/b.txt"]),
         ("COPY --parents **/*.md /o/", &["o/c.md", "o/d/e/c.md"]),
+        ("COPY --parents d /o", &["o/d/a.txt", "o/d/e/b.txt", "o/d/e/c.md"]),
+        ("COPY --parents */e /o", &["o/d/e/b.txt", "o/d/e/c.md"]),
+        ("COPY --parents d*/./e/*.md /o", &["o/e/c.md"]),
+        ("COPY --parents ./d/./**/b.txt /d/./a.txt /o", &["o/a.txt", "o/e/b.txt"]),
+        ("COPY --parents d/**/b.txt /o", &["o/d/e/b.txt"]),
+        ("COPY --parents *.none /o", &[]),
+        // What is left out is counted from the pivot, too.
+        ("COPY --parents --exclude=d/e/*.md d /o", &["o/d/a.txt", "o/d/e/b.txt"]),
+        ("COPY --parents --exclude=e d /o", &["o/d/a.txt", "o/d/e/b.txt", "o/d/e/c.md"]),
+        ("COPY --parents --exclude=e d/./ /o", &["o/a.txt"]),
+        ("COPY --parents --exclude=** --exclude=!d/e/b.txt d /o", &["o/d/e/b.txt"]),
         ("COPY ./d/../a.txt /../o/x", &["o/x"]),
     ];
     for (line, names) in table {
@@ -225,6 +236,11 @@ fn links() {
     let listing = "d/ 755 0:0\nd/dangling 777 0:0 -> /nowhere\nd/file 644 0:0\nd/link 777 0:0 -> file\n\
         e/ 755 0:0\ne/dangling 777 0:0 -> /nowhere\ne/file 644 0:0\ne/link 777 0:0 -> file\n\
         f 644 0:0\nplain 644 0:0\n";
+    assert_eq!(done.listing(), listing);
+    // So is one on the way to it; one that only a pattern of --parents meets is not.
+    let done = ground.build("FROM scratch\nCOPY --parents d/l* e/file /o/\nCOPY --parents d/./** /p/\n");
+    let listing = "o/ 755 0:0\no/d/ 755 0:0\no/d/link 777 0:0 -> file\no/e/ 755 0:0\no/e/file 644 0:0\n\
+        p/ 755 0:0\np/dangling 777 0:0 -> /nowhere\np/file 644 0:0\np/link 777 0:0 -> file\n";
     assert_eq!(done.listing(), listing);
     // A file is no directory to go up from.
     assert!(matches!(ground.fails("FROM scratch\nCOPY up /x\n"), BuildErrorKind::MissingSource { .. }));

@@ -1,0 +1,146 @@
+//! `--parents`: what a pattern matches, with the directories that stand above it.
+//!
+//! As with BuildKit the part before `/./` names directories as any source does, links followed, and what follows is a pattern like those of an
+//! ignore file for what is below them. Links in there are copied as links, and `--exclude` counts from the same place.
+
+use std::collections::BTreeSet;
+
+use kiln_dockerfile::glob::{PatternSet, has_wildcard, matches};
+use kiln_layer::index::Mtime;
+use kiln_layer::path::LayerPath;
+use kiln_layer::stop::Stop;
+use kiln_plan::CopiedPath;
+
+use crate::copy::select::{bad_pattern, select};
+use crate::copy::source::{Gathered, Item, hash};
+use crate::error::BuildErrorKind;
+use crate::files::{Files, NodeKind, follow};
+
+/// Gathers what `path` names below each directory that its part before the pivot names.
+pub(crate) fn gather(
+    files: &dyn Files,
+    path: &CopiedPath,
+    (excludes, stop): (&PatternSet, Stop<'_>),
+) -> Result<Vec<Gathered>, BuildErrorKind> {
+    let (head, tail) = split_pivot(&path.pattern);
+    let wanted = Wanted::new(tail)?;
+    let as_written = |error| match error {
+        BuildErrorKind::MissingSource { whence, nearest, hidden_by, .. } => {
+            BuildErrorKind::MissingSource { pattern: path.pattern.clone(), whence, nearest, hidden_by }
+        }
+        other => other,
+    };
+    if !has_wildcard(&path.pattern) {
+        // Only to say so if it is not there.
+        let whole = LayerPath::clean(head).join(wanted.pattern.as_bytes());
+        select(files, &String::from_utf8_lossy(whole.as_bytes())).map_err(as_written)?;
+    }
+    let mut all = Vec::new();
+    for base in select(files, head).map_err(as_written)? {
+        let mut top = Item::top(&base);
+        if base.real.is_root() {
+            // That of a whole context or image is nobody's intention.
+            top.node.mtime = Mtime::default();
+        }
+        let mut items = vec![top];
+        if base.node.is_dir() {
+            items.extend(wanted.below(files, &base.real, (excludes, stop))?);
+        }
+        hash(files, &mut items, stop)?;
+        all.push(Gathered { name: Vec::new(), items });
+    }
+    Ok(all)
+}
+
+/// `a/b/./c` is split where the first `/./` stands.
+fn split_pivot(pattern: &str) -> (&str, &str) {
+    let skip = if pattern.starts_with("./") { 2 } else { 0 };
+    match pattern[skip..].find("/./") {
+        Some(at) => (&pattern[..skip + at], &pattern[skip + at + 3..]),
+        None => ("/", pattern),
+    }
+}
+
+/// The part behind the pivot.
+struct Wanted {
+    pattern: LayerPath,
+    set: PatternSet,
+}
+
+impl Wanted {
+    fn new(tail: &str) -> Result<Self, BuildErrorKind> {
+        let pattern = LayerPath::clean(tail);
+        let text = String::from_utf8_lossy(pattern.as_bytes()).into_owned();
+        let set = PatternSet::new([text].iter().filter(|text| !text.is_empty()))
+            .map_err(|_| bad_pattern(&pattern))?;
+        Ok(Self { pattern, set })
+    }
+
+    fn includes(&self, below: &LayerPath) -> bool {
+        self.pattern.is_root() || self.set.matches_or_parent(below.as_bytes())
+    }
+
+    /// Whether something below the directory `dir` could match, though it does not itself.
+    fn may_match_below(&self, dir: &LayerPath) -> bool {
+        let mut parts = self.pattern.components().map(String::from_utf8_lossy);
+        for name in dir.components() {
+            match parts.next() {
+                Some(part) if part.contains("**") => return true,
+                Some(part) if matches(&part, name).unwrap_or(true) => {}
+                _ => return false,
+            }
+        }
+        parts.next().is_some()
+    }
+
+    /// Whether `path` is written out, so that a link there is a way to what is behind it.
+    fn leads_through(&self, path: &LayerPath) -> bool {
+        let depth = path.components().count();
+        let head = self.pattern.components().take(depth).map(String::from_utf8_lossy);
+        self.may_match_below(path) && head.into_iter().all(|part| !has_wildcard(&part))
+    }
+
+    /// What is wanted below `base`, and the directories that stand above it; in order.
+    fn below(
+        &self,
+        files: &dyn Files,
+        base: &LayerPath,
+        (excludes, stop): (&PatternSet, Stop<'_>),
+    ) -> Result<Vec<Item>, BuildErrorKind> {
+        let mut found = Vec::new();
+        let mut above = BTreeSet::new();
+        let mut pending = vec![(base.clone(), LayerPath::root())];
+        while let Some((dir, at)) = pending.pop() {
+            stop.check().map_err(std::io::Error::from)?;
+            for name in files.children(&dir)? {
+                let (mut real, below) = (dir.join(&name), at.join(&name));
+                let Some(mut node) = files.node(&real)? else { continue };
+                let included = self.includes(&below);
+                if !included
+                    && matches!(node.kind, NodeKind::Symlink { .. })
+                    && self.leads_through(&below)
+                    && let Some(behind) = follow(files, &real)?
+                {
+                    (real, node) = behind;
+                }
+                let excluded = !excludes.is_empty() && excludes.decide(below.as_bytes()).0;
+                let taken_back = || excludes.has_exclusions() && excludes.may_exclude_below(below.as_bytes());
+                if node.is_dir() && (included || self.may_match_below(&below)) && (!excluded || taken_back())
+                {
+                    pending.push((real.clone(), below.clone()));
+                }
+                let taken = included && !excluded;
+                if taken {
+                    above.extend(std::iter::successors(below.parent(), LayerPath::parent));
+                }
+                if taken || node.is_dir() {
+                    let digest = files.known(&real, &node);
+                    found.push((Item { below, real, node, digest }, taken));
+                }
+            }
+        }
+        found.retain(|(item, taken)| *taken || above.contains(&item.below));
+        found.sort_unstable_by(|(a, _), (b, _)| a.below.cmp(&b.below));
+        Ok(found.into_iter().map(|(item, _)| item).collect())
+    }
+}
