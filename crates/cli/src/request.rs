@@ -11,6 +11,7 @@ use kiln_build::remote::RemoteContext;
 use kiln_build::request::{
     Compression, Context, LayerForm, Mode, NamedContext, Network, Request, RunSettings, SecretSource,
 };
+use kiln_dockerfile::suggest::nearest;
 use kiln_oci::platform::Platform;
 use kiln_oci::reference::Reference;
 use tempfile::TempDir;
@@ -319,13 +320,31 @@ fn named_contexts(args: &BuildArgs) -> Result<BTreeMap<String, NamedContext>, Cl
         } else if let Some(remote) = not_a_directory(value)? {
             NamedContext::Remote(remote)
         } else if value.starts_with("target:") {
-            return Err(CliError::NotYet { what: format!("--build-context {}={value}", pair.key) });
+            return Err(CliError::Usage {
+                flag: "--build-context",
+                problem: format!("{value:?} means another target of a bake file, and there is none"),
+                hint: Some(
+                    "build that one first, and give it as oci-layout://DIR or docker-image://NAME".to_owned(),
+                ),
+            });
+        } else if let Some((scheme, rest)) = value.split_once("://").filter(|_| !Path::new(value).exists()) {
+            return Err(unknown_scheme(scheme, rest));
         } else {
             NamedContext::Directory(directory(value)?)
         };
         all.insert(pair.key.clone(), context);
     }
     Ok(all)
+}
+
+fn unknown_scheme(scheme: &str, rest: &str) -> CliError {
+    const KNOWN: [&str; 6] = ["docker-image", "oci-layout", "https", "http", "git", "ssh"];
+    let hint = match nearest(scheme, KNOWN, false) {
+        Some(near) => format!("did you mean {near}://{rest}?"),
+        None => format!("there is {}://, and directories without any", KNOWN.join("://, ")),
+    };
+    let problem = format!("nothing is known of {scheme}://");
+    CliError::Usage { flag: "--build-context", problem, hint: Some(hint) }
 }
 
 /// The repository or URL that `value` is, unless there is a directory of that name.

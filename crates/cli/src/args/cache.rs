@@ -148,7 +148,12 @@ impl Fields {
             "" => Err(ValueError::Expected(TYPES)),
             other => match kiln_dockerfile::suggest::nearest(other, ["local", "registry"], true) {
                 None => Err(ValueError::Expected(TYPES)),
-                near => Err(ValueError::Unknown { what: "type", name: other.to_owned(), near }),
+                near => Err(ValueError::Unknown {
+                    what: "type",
+                    name: other.to_owned(),
+                    near,
+                    known: &["local", "registry"],
+                }),
             },
         }
     }

@@ -55,7 +55,12 @@ pub(crate) fn parse(text: &str) -> Result<Call, ValueError> {
                     "targets" => Method::Targets,
                     other => {
                         let near = nearest(other, METHODS, true);
-                        return Err(ValueError::Unknown { what: "method", name: other.to_owned(), near });
+                        return Err(ValueError::Unknown {
+                            what: "method",
+                            name: other.to_owned(),
+                            near,
+                            known: &METHODS,
+                        });
                     }
                 }
             }
@@ -102,6 +107,7 @@ mod tests {
             ("format=json,outline", "one method, then format=json"),
             ("outline,format=text,ignorestatus=1", "Outline Some(Text) true"),
             ("tragets", "unknown method `tragets`, did you mean `targets`?"),
+            ("nonsense", "unknown method `nonsense` (one of build, check, lint, outline, targets)"),
             ("check,format=xml", "expected format=text or format=json"),
             ("check,from=x", "unknown key `from` (one of format, ignorestatus)"),
         ] {

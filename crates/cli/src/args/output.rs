@@ -117,7 +117,7 @@ pub(crate) enum OutputError {
     #[error("`type=` is missing (one of oci, docker, image, registry, local, tar)")]
     NoType,
     /// A type that does not exist.
-    #[error("unknown type `{name}`{}", did_you_mean(.nearest))]
+    #[error("unknown type `{name}`{}", did_you_mean_type(.nearest))]
     UnknownType {
         /// As given.
         name: String,
@@ -157,6 +157,10 @@ pub(crate) enum OutputError {
 
 fn did_you_mean(nearest: &Option<String>) -> String {
     nearest.as_ref().map(|n| format!(", did you mean `{n}`?")).unwrap_or_default()
+}
+
+fn did_you_mean_type(nearest: &Option<String>) -> String {
+    if nearest.is_some() { did_you_mean(nearest) } else { format!(" (one of {})", TYPES.join(", ")) }
 }
 
 const TYPES: [&str; 6] = ["oci", "docker", "image", "registry", "local", "tar"];

@@ -32,7 +32,7 @@ pub(crate) enum ValueError {
     #[error("`{0}` is not an IP address")]
     Address(String),
     /// A name that does not exist.
-    #[error("unknown {what} `{name}`{}", near.as_ref().map(|n| format!(", did you mean `{n}`?")).unwrap_or_default())]
+    #[error("unknown {what} `{name}`{}", near.as_ref().map_or_else(|| format!(" (one of {})", known.join(", ")), |n| format!(", did you mean `{n}`?")))]
     Unknown {
         /// What kind of name.
         what: &'static str,
@@ -40,6 +40,8 @@ pub(crate) enum ValueError {
         name: String,
         /// A near one.
         near: Option<String>,
+        /// All that there are.
+        known: &'static [&'static str],
     },
     /// A soft limit over the hard one.
     #[error("the soft limit {soft} is above the hard limit {hard}")]
@@ -207,7 +209,7 @@ pub(crate) fn ulimit(text: &str) -> Result<(String, u64, u64), ValueError> {
     let (name, limits) = text.split_once('=').ok_or(wanted.clone())?;
     if !LIMITS.contains(&name) {
         let near = nearest(name, LIMITS, true);
-        return Err(ValueError::Unknown { what: "limit", name: name.to_owned(), near });
+        return Err(ValueError::Unknown { what: "limit", name: name.to_owned(), near, known: &LIMITS });
     }
     let number = |text: &str| match text {
         "-1" | "unlimited" => Ok(u64::MAX),

@@ -103,3 +103,18 @@ fn forms_of_layers() {
     assert!(form("type=oci,rewrite-timestamp=true").rewrite);
     assert!(form("type=oci,force-compression=true").force);
 }
+
+#[test]
+fn named_contexts_that_are_none() {
+    let folder = Folder::with(&[("Dockerfile", "FROM scratch\n")]);
+    for (value, said) in [
+        ("target:base", "another target of a bake file, and there is none (build that one first"),
+        ("docker-imag://a/b", "nothing is known of docker-imag:// (did you mean docker-image://a/b?)"),
+        ("gopher://a/b", "nothing is known of gopher:// (there is docker-image://, oci-layout://"),
+        ("docker-image://A", "must be lower case"),
+        ("/no/such", "/no/such: No such file"),
+    ] {
+        let error = prepared(&format!("--build-context x={value} {}", folder.path()), &[]).err().unwrap();
+        assert!(error.contains(said), "{value}: {error}");
+    }
+}
