@@ -60,7 +60,7 @@ pub enum SourceError {
     #[error("query `{}` has multiple values", .0.escape_debug())]
     Repeated(String),
     /// A key that means nothing.
-    #[error("unexpected query `{}`", .0.escape_debug())]
+    #[error("unexpected query `{}`, there is ref, tag, branch, subdir, checksum, commit, keep-git-dir, submodules, fetch-by-commit and mtime", .0.escape_debug())]
     UnknownKey(String),
     /// A value that the key does not take.
     #[error("invalid {key} value `{}`", .value.escape_debug())]
@@ -73,8 +73,8 @@ pub enum SourceError {
     /// A checksum that is no commit id or the beginning of one.
     #[error("checksum `{}` is no commit id: hexadecimal digits are expected", .0.escape_debug())]
     Checksum(String),
-    /// A part that a program would take for an option, or that no line can hold.
-    #[error("{part} `{}` begins with a dash, or holds a space or a control character", .value.escape_debug())]
+    /// A part that is missing, that a program would take for an option, or that no line can hold.
+    #[error("{part} of `{}` is empty, begins with a dash, or holds a space or a control character", .value.escape_debug())]
     Unsafe {
         /// `host`, `path`, `reference` or `directory`.
         part: &'static str,

@@ -175,7 +175,11 @@ impl<'a> Graph<'a> {
             Some((key, kind)) => start_of_context(key, kind, &node.platform),
             None => {
                 if let Err(error) = node.image.parse::<Reference>() {
-                    notes.diagnostics.push(Diagnostic::error(span, format!("{error}")));
+                    notes.error(span, format!("{error}"));
+                    let lower = node.image.to_lowercase();
+                    if lower.parse::<Reference>().is_ok() {
+                        notes.help(format!("did you mean `{lower}`?"));
+                    }
                 }
                 Start::Image(registry_key(&node.image, &node.platform))
             }

@@ -74,7 +74,14 @@ fn match_components(files: &dyn Files, pattern: &LayerPath) -> Result<Vec<LayerP
 pub(crate) fn bad_pattern(pattern: &LayerPath) -> BuildErrorKind {
     BuildErrorKind::Copy {
         message: format!("{:?} is not a valid pattern", String::from_utf8_lossy(pattern.as_bytes())),
-        help: Some("write a literal bracket as [[] and a literal star as [*]".to_owned()),
+        help: Some(
+            if pattern.as_bytes().starts_with(b"[") {
+                "in a JSON array every string has double quotes, and commas stand between; a literal bracket is [[]"
+            } else {
+                "write a literal bracket as [[] and a literal star as [*]"
+            }
+            .to_owned(),
+        ),
     }
 }
 

@@ -58,7 +58,12 @@ pub(super) fn shell(input: &Input<'_>) -> Result<Kind, Diagnostic> {
                 input.args.text().split_whitespace().map(|word| format!("{word:?}")).collect();
             let mut error =
                 Diagnostic::error(input.args.span(), "SHELL requires the arguments to be in JSON form");
-            error.help = Some(format!("write `SHELL [{}]`", words.join(", ")));
+            error.help = Some(if input.args.text().starts_with('[') {
+                r#"a JSON array is like `["/bin/sh", "-c"]`: double quotes, commas between, and closed"#
+                    .to_owned()
+            } else {
+                format!("write `SHELL [{}]`", words.join(", "))
+            });
             Err(error)
         }
     }

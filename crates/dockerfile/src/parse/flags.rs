@@ -138,7 +138,7 @@ impl Flags {
             (FlagKind::Bool, Some(_)) => {
                 let value = value.unwrap_or_default();
                 let message = format!("expecting boolean value for flag --{name}, not: {value}");
-                return Err(Diagnostic::error(span, message));
+                return Err(Diagnostic::error(span, message).with_help("it takes true or false"));
             }
             (FlagKind::Text | FlagKind::List, Some(_)) => true,
         };

@@ -149,8 +149,14 @@ impl Reader<'_, '_> {
             return Item::Broken { meant: None };
         }
         let error = Diagnostic::error(head.span(), format!("unknown instruction: {}", head.text()));
-        let Some(known) = nearest(head.text(), Keyword::names(), false) else {
-            self.diagnostics.push(error);
+        let is_word = head.text().chars().all(|c| c.is_ascii_alphanumeric());
+        let Some(known) = nearest(head.text(), Keyword::names(), false).filter(|_| is_word) else {
+            let help = if is_word {
+                format!("instructions are {}", Keyword::names().collect::<Vec<_>>().join(", "))
+            } else {
+                format!("if this belongs to the line above, end that with `{}`", self.escape)
+            };
+            self.diagnostics.push(error.with_help(help));
             return Item::Broken { meant: None };
         };
         let fix = certain(head.text(), Keyword::names(), false);
