@@ -52,8 +52,11 @@ impl Stage<'_> {
     }
 
     fn record_base(&self, from: TaskId, base: &Arc<Base>) {
-        let layers = Rootfs::on(base.clone()).records();
-        self.work.reporter.record(|recording| recording.base(from.0, base.image().manifest_digest, layers));
+        self.work.reporter.record(|recording| {
+            let layers = base.told().iter().map(|layer| layer.record()).collect();
+            let here = base.fetched().is_some();
+            recording.base(from.0, base.image().manifest_digest, (layers, here));
+        });
     }
 
     fn run_all(&self, from: TaskId, tasks: &[Option<TaskId>]) -> Result<StageResult, BuildError> {

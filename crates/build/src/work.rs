@@ -178,7 +178,7 @@ impl Work<'_> {
         make: impl FnOnce(&str) -> Result<Layer, BuildErrorKind>,
     ) -> Result<Made, BuildErrorKind> {
         let cached = turn.cached;
-        if cached && let Some(made) = self.known(key)? {
+        if cached && let Some(made) = self.known(key, &parts)? {
             return Ok(made);
         }
         if self.request.mode == Mode::Foresee {
@@ -187,7 +187,7 @@ impl Work<'_> {
             return Err(BuildErrorKind::Unforeseen { depends: false });
         }
         let _turn = self.store.lock_while(&format!("step-{}", key.hex()), || self.reporter.check())?;
-        if cached && let Some(made) = self.known(key)? {
+        if cached && let Some(made) = self.known(key, &parts)? {
             return Ok(made);
         }
         self.reporter.check()?;
@@ -226,8 +226,8 @@ impl Work<'_> {
         });
     }
 
-    fn known(&self, key: &Digest) -> Result<Option<Made>, BuildErrorKind> {
-        let Some(record) = self.step_record(key)? else { return Ok(None) };
+    fn known(&self, key: &Digest, parts: &KeyParts) -> Result<Option<Made>, BuildErrorKind> {
+        let Some(record) = self.step_record(key, parts)? else { return Ok(None) };
         note_use(&self.store.step_path(key));
         let layer = Arc::new(Layer::new(record.layer, record.content, None).times_of_run(record.ran));
         Ok(Some(Made {
@@ -239,7 +239,7 @@ impl Work<'_> {
     }
 
     /// What is recorded of `key`, here or in a cache elsewhere, if its layer can be had.
-    fn step_record(&self, key: &Digest) -> Result<Option<StepRecord>, BuildErrorKind> {
+    fn step_record(&self, key: &Digest, parts: &KeyParts) -> Result<Option<StepRecord>, BuildErrorKind> {
         let path = self.store.step_path(key);
         if let Some(record) = read_json::<StepRecord>(&path)?
             && forms::is_there(self.store, &record.layer)?
@@ -253,6 +253,8 @@ impl Work<'_> {
             return Ok(None);
         }
         let record = StepRecord { log: None, ..record };
+        // No cache carries them: who asks for the step has them. The next miss is explained by them.
+        write_json(&self.store.tmp(), &self.store.parts_path(key), parts)?;
         write_json(&self.store.tmp(), &path, &record)?;
         Ok(Some(record))
     }

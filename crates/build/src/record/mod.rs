@@ -175,9 +175,9 @@ pub enum BaseRecord {
         /// Digest of its manifest, if it came to be known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         digest: Option<Digest>,
-        /// Its layers, lowest first; empty if the build did not get that far.
+        /// Its layers, lowest first; empty if the build did not get that far, or if nobody asked what is in them.
         layers: Vec<LayerRecord>,
-        /// Whether they stayed where they were, since no step looked at them.
+        /// Whether they stayed where they were, since no step needed their files.
         #[serde(default, skip_serializing_if = "is_false")]
         passed_on: bool,
     },

@@ -147,16 +147,17 @@ impl Recording {
         self.step(task, |step| step.log = Some(name));
     }
 
-    /// The image that the stage of FROM's `task` starts from has come to be known, and its layers unless they are only passed on.
-    pub(crate) fn base(&self, task: u32, manifest: Digest, layers: Option<Vec<LayerRecord>>) {
+    /// The image that the stage of FROM's `task` starts from has come to be known, with what is known of its layers, and whether they are
+    /// in the store.
+    pub(crate) fn base(&self, task: u32, manifest: Digest, (layers, here): (Vec<LayerRecord>, bool)) {
         let mut inner = self.lock();
         let Some(Place { plan, stage, .. }) = inner.tasks.get(&task).copied() else { return };
         if let BaseRecord::Image { digest, layers: known, passed_on, .. } =
             &mut inner.record.plans[plan].stages[stage].base
         {
             *digest = Some(manifest);
-            *passed_on = layers.is_none();
-            *known = layers.unwrap_or_default();
+            *passed_on = !here;
+            *known = layers;
         }
     }
 

@@ -57,7 +57,7 @@ fn text(below: &Below) -> &str {
 fn collect(plan: &PlanRecord, stage: usize, place: usize, out: &mut Vec<Below>) -> Option<()> {
     let found = plan.stages.get(stage)?;
     match &found.base {
-        BaseRecord::Image { passed_on: true, .. } => return None,
+        BaseRecord::Image { passed_on: true, layers, .. } if layers.is_empty() => return None,
         BaseRecord::Image { reference, digest, layers, .. } => {
             let base = BaseId { reference: reference.clone(), digest: *digest };
             out.extend(layers.iter().map(|l| Below { content: l.content, from: Whence::Base(base.clone()) }));

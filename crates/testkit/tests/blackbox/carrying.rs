@@ -56,6 +56,14 @@ fn a_fresh_machine_hits_on_every_step() {
                 .succeeds();
             assert!(!said.stderr.contains("pull "), "{actor:?} mode={mode}: {said}");
 
+            // What was found elsewhere explains the next miss like what was made here.
+            let foreseen = idle
+                .build_text(STAGES, &[("a", "other")])
+                .args(["--cache-from", &from, "--dry-run"])
+                .run()
+                .succeeds();
+            assert!(foreseen.text().contains("file a: "), "{actor:?} mode={mode}: {foreseen}");
+
             // What comes after a change runs; what stands before it does not, bytes or no bytes.
             let changed = STAGES.replace("cat /srv/made > /copy", "cat /srv/made /made > /copy || true");
             let third = Kiln::new(actor);
