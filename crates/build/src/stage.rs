@@ -304,7 +304,7 @@ impl Stage<'_> {
         parts.add("rootfs", "", below.to_string());
         self.work.layer_of(parts, &below, turn, |_| {
             let view = rootfs.view(self.work.puller())?;
-            let ids = users::owner(&view, &op.user)?;
+            let ids = users::owner_of_workdir(&view, &op.user)?;
             let files = RootfsFiles::new(view.clone(), String::new());
             let path = kiln_layer::path::LayerPath::clean(&op.path);
             let attributes = Attributes { owner: Some((ids.uid, ids.gid)), ..Attributes::default() };

@@ -48,6 +48,20 @@ pub(crate) fn is_numeric(spec: &str) -> bool {
 /// The owner that `--chown=spec` means: a user without a group brings the primary group if it is a name, and the group of the same number
 /// if it is a number.
 pub(crate) fn owner(view: &View, spec: &str) -> Result<Ids, BuildErrorKind> {
+    resolve(view, spec, |what, name, file| Err(unknown(what, name.to_owned(), file)))
+}
+
+/// The same for a directory that WORKDIR makes: as with BuildKit root's, if nobody has the name of the USER. Whether that is a mistake shows when
+/// a command is to run as that user.
+pub(crate) fn owner_of_workdir(view: &View, spec: &str) -> Result<Ids, BuildErrorKind> {
+    resolve(view, spec, |_, _, _| Ok(()))
+}
+
+fn resolve(
+    view: &View,
+    spec: &str,
+    missing: impl Fn(&'static str, &str, &'static str) -> Result<(), BuildErrorKind>,
+) -> Result<Ids, BuildErrorKind> {
     let (user, group) = chown::split(spec);
     if is_numeric(spec) {
         let uid = number(user).unwrap_or_default();
@@ -58,7 +72,7 @@ pub(crate) fn owner(view: &View, spec: &str) -> Result<Ids, BuildErrorKind> {
         Some(number) => (number, number),
         None => match accounts.user(user) {
             Some(found) => (found.uid, found.gid),
-            None => return Err(unknown("user", user.to_owned(), "/etc/passwd")),
+            None => missing("user", user, "/etc/passwd").map(|()| (0, 0))?,
         },
     };
     let gid = match group.map(|name| (name, number(name))) {
@@ -66,7 +80,7 @@ pub(crate) fn owner(view: &View, spec: &str) -> Result<Ids, BuildErrorKind> {
         Some((_, Some(number))) => number,
         Some((name, None)) => match accounts.group(name) {
             Some(found) => found.gid,
-            None => return Err(unknown("group", name.to_owned(), "/etc/group")),
+            None => missing("group", name, "/etc/group").map(|()| primary)?,
         },
     };
     Ok(Ids { uid, gid })

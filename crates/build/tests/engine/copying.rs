@@ -153,7 +153,15 @@ fn owners() {
     }
     assert_eq!(ground.build("FROM scratch\nCOPY --chown=root:root f /f\n").listing(), "f 644 0:0\n");
     // The group of a WORKDIR's directory goes by the same rule, and not by that of a process.
-    for (user, owner) in [("7", "7:7"), ("1000", "1000:1000"), ("app", "1000:1001"), ("app:", "1000:0")] {
+    let users = [
+        ("7", "7:7"),
+        ("1000", "1000:1000"),
+        ("app", "1000:1001"),
+        ("app:nobodys", "1000:1001"),
+        ("nobody", "0:0"),
+        ("nobody:data", "0:50"),
+    ];
+    for (user, owner) in users {
         let done = ground.build(&format!("FROM people\nUSER {user}\nWORKDIR /w\n"));
         assert!(done.listing().contains(&format!("w/ 755 {owner}\n")), "{user}:\n{}", done.listing());
     }
