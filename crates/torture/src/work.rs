@@ -12,7 +12,8 @@ use crate::kiln::{Kiln, TOKEN, context};
 /// How many contexts there are.
 pub(crate) const VARIANTS: u64 = 4;
 
-/// Each command ends at its first failure: one that goes on when a write failed has a right image of its own on a full disk.
+/// What is copied from stage `two` differs between variants in one file of sixty: its tree is changes to that of another variant. Each
+/// command ends at its first failure: one that goes on when a write failed has a right image of its own on a full disk.
 const DOCKERFILE: &str = "\
 FROM scratch AS base
 COPY busybox /bin/busybox
@@ -21,7 +22,8 @@ FROM base AS one
 COPY data /data
 RUN --mount=type=cache,target=/c set -e; : TOKEN; cat /data/* > /sum; sleep 0.02; echo x >> /c/x
 FROM base AS two
-RUN set -e; : TOKEN; mkdir /many; for i in $(seq 60); do echo $i > /many/$i; done
+COPY data/a /seed
+RUN set -e; : TOKEN; mkdir /many; for i in $(seq 60); do echo $i > /many/$i; done; cp /seed /many/seed
 FROM one
 COPY --from=two /many /many
 WORKDIR /w
