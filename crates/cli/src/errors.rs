@@ -4,8 +4,8 @@
 //! | status | meaning |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | the build failed: a step, a missing file, a check that found something |
-//! | 2 | wrong usage, or a wrong Dockerfile |
+//! | 1 | the build failed: a command, a check that found something |
+//! | 2 | wrong usage, or a wrong Dockerfile: also one that names a file, user or secret that is not there |
 //! | 3 | this machine cannot do it: no namespaces, no disk, no permission |
 //! | 4 | a registry |
 //! | 70 | a bug in kiln |
@@ -407,22 +407,22 @@ fn judge_build(kind: &BuildErrorKind) -> (u8, Option<String>) {
         BuildErrorKind::NoSandbox { remedy, .. } => (status::HOST, Some(sandbox_hint(remedy.as_deref()))),
         BuildErrorKind::Base { source, .. } => images::source((&source.reference, &source.kind)),
         BuildErrorKind::MissingSource { nearest, hidden_by, .. } => {
-            (status::FAILED, missing_hint(nearest.as_deref(), hidden_by.as_ref()))
+            (status::USAGE, missing_hint(nearest.as_deref(), hidden_by.as_ref()))
         }
         BuildErrorKind::NotCached { .. } => {
             (status::FAILED, say("--require-cached allows no step to run; without it they would"))
         }
-        BuildErrorKind::Copy { help, .. } => (status::FAILED, help.clone()),
+        BuildErrorKind::Copy { help, .. } => (status::USAGE, help.clone()),
         BuildErrorKind::UnknownUser { what, file, .. } => (
-            status::FAILED,
+            status::USAGE,
             Some(format!("use a numeric {what} id, or add the {what} to {file} in an earlier step")),
         ),
         BuildErrorKind::Secret { id, .. } => (
-            status::FAILED,
+            status::USAGE,
             Some(format!("give it with --secret id={id},src=FILE or --secret id={id},env=NAME")),
         ),
         BuildErrorKind::Agent { id } => {
-            (status::FAILED, Some(format!("give it with --ssh {id}, or a key with --ssh {id}=FILE")))
+            (status::USAGE, Some(format!("give it with --ssh {id}, or a key with --ssh {id}=FILE")))
         }
         BuildErrorKind::Fetch { url, source } => remote::judge(url, source),
         BuildErrorKind::Epoch { .. } => (status::USAGE, None),

@@ -22,8 +22,8 @@ FROM base AS one
 COPY data /data
 RUN --mount=type=cache,target=/c set -e; : TOKEN; cat /data/* > /sum; sleep 0.02; echo x >> /c/x
 FROM base AS two
-COPY data/a /seed
-RUN set -e; : TOKEN; mkdir /many; for i in $(seq 60); do echo $i > /many/$i; done; cp /seed /many/seed
+RUN set -e; : TOKEN; mkdir /many; for i in $(seq 60); do echo $i > /many/$i; done
+COPY data/a /many/seed
 FROM one
 COPY --from=two /many /many
 WORKDIR /w
