@@ -78,6 +78,12 @@ pub(crate) enum CliError {
         /// Why.
         source: io::Error,
     },
+    /// What came as the context is no archive that can be unpacked.
+    #[error("the build context on standard input cannot be unpacked")]
+    Archive {
+        /// Why.
+        source: Box<BuildError>,
+    },
     /// There is no Dockerfile.
     #[error("no Dockerfile at {path}", path = .path.display())]
     NoDockerfile {
@@ -312,6 +318,7 @@ impl CliError {
                 status::USAGE,
                 say("give a directory, a git or http(s) URL, or - for a Dockerfile on standard input"),
             ),
+            Self::Archive { source } => judge_archive(source),
             Self::NoDockerfile { instead, .. } => {
                 let instead = instead.as_ref().map(|i| format!("there is {i}"));
                 (status::USAGE, instead.or_else(|| say("name it with -f FILE")))
@@ -525,6 +532,18 @@ fn judge_sandbox(error: &kiln_sandbox::Error) -> (u8, Option<String>) {
 /// An I/O error anywhere among the causes makes it the machine's fault.
 fn judge_causes(error: &(dyn std::error::Error + 'static)) -> (u8, Option<String>) {
     io_cause(error).map_or((status::FAILED, None), judge_io)
+}
+
+/// An archive that is damaged or cut off was given so; a disk that has no room for it is the machine's.
+fn judge_archive(error: &BuildError) -> (u8, Option<String>) {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let of_host = |cause: &&io::Error| {
+        matches!(cause.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | PermissionDenied)
+    };
+    match io_cause(error).filter(of_host) {
+        Some(cause) => judge_io(cause),
+        None => (status::USAGE, say("give a whole tar archive: `tar c . | kiln build -`")),
+    }
 }
 
 /// Whether it comes down to a reader that went away.

@@ -220,7 +220,8 @@ impl Input {
     /// A context in a tar archive; `-f` is a path in it.
     fn of_archive(args: &BuildArgs, archive: std::fs::File) -> Result<Self, CliError> {
         let folder = tempfile::Builder::new().prefix("kiln-context-").tempdir()?;
-        unpack_context(archive.try_clone()?, folder.path())?;
+        let damaged = |error| CliError::Archive { source: Box::new(error) };
+        unpack_context(archive.try_clone()?, folder.path()).map_err(damaged)?;
         stdin::rewind(archive)?;
         let root = fs_err::canonicalize(folder.path())?;
         let file = args.file.as_deref().map(|file| root.join(file).display().to_string());

@@ -29,6 +29,14 @@ fn statuses() {
 }
 
 #[test]
+fn an_archive_is_given_and_a_disk_is_not() {
+    let archive = |kind: BuildErrorKind| CliError::Archive { source: Box::new(BuildError::from(kind)) };
+    let failed = |kind| BuildErrorKind::Io(io::Error::new(kind, "x"));
+    assert_eq!(archive(failed(io::ErrorKind::UnexpectedEof)).report().status, status::USAGE);
+    assert_eq!(archive(failed(io::ErrorKind::StorageFull)).report().status, status::HOST);
+}
+
+#[test]
 fn the_way_out() {
     let hidden = IgnoredBy { file: ".dockerignore".into(), line: 4, rule: "*.txt".into() };
     let missing = |nearest: Option<&str>, hidden_by| BuildErrorKind::MissingSource {
