@@ -540,7 +540,11 @@ fn judge_archive(error: &BuildError) -> (u8, Option<String>) {
     let of_host = |cause: &&io::Error| {
         matches!(cause.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | PermissionDenied)
     };
-    match io_cause(error).filter(of_host) {
+    let cause = match &error.kind {
+        BuildErrorKind::Io(cause) => Some(cause),
+        kind => io_cause(kind),
+    };
+    match cause.filter(of_host) {
         Some(cause) => judge_io(cause),
         None => (status::USAGE, say("give a whole tar archive: `tar c . | kiln build -`")),
     }
