@@ -31,6 +31,7 @@ mod machine;
 mod meter;
 mod picture;
 mod place;
+mod quiet;
 mod report;
 mod round;
 mod server;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::failure::Failure;
 use crate::meter::{self, Reading};
 use crate::place::Place;
+use crate::quiet;
 use crate::tool::{Candidate, Job, Tool};
 use crate::workload::{Base, Export, State, Workload};
 
@@ -114,6 +115,7 @@ impl Turn<'_> {
         read_all(context)?;
         // What an earlier build has still to bring to the disk is not this one's to pay.
         rustix::fs::sync();
+        quiet::wait()?;
         let log = self.place.join("build.log");
         let reading = meter::run(self.tool.build(&job), self.tool.daemon(), &log);
         if let Some(archive) = archive
