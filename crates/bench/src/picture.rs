@@ -40,7 +40,7 @@ pub(crate) fn svg(session: &Session, tools: &[Candidate], outcomes: &[Outcome]) 
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
          font-family=\"system-ui, sans-serif\" font-size=\"13\">\n\
-         <style>.title{{font-size:16px;font-weight:600}}.small{{font-size:11px;fill:#495057}}.number{{font-size:11px}}</style>\n\
+         <style>.title{{font-size:16px;font-weight:600}}.small{{font-size:11px;fill:#495057}}.number{{font-size:11px}}.label{{font-size:10px}}</style>\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n{body}</svg>\n"
     )
 }
@@ -64,7 +64,7 @@ fn bars(body: &mut String, outcome: &Outcome, top: usize) -> usize {
     let title = outcome.workload.title.replace('`', "");
     writeln!(
         body,
-        "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
+        "<text x=\"{}\" y=\"{}\" text-anchor=\"end\" class=\"label\">{}</text>",
         LEFT - 12,
         top + (figures.len() * BAR) / 2 + 5,
         escaped(&title)
