@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::go;
 use crate::model::{Op, WorkdirOp};
 use crate::turn::{Outcome, Turn};
-use crate::variables::{BuildArg, set_in_image, stays_out_of_environment};
+use crate::variables::{set_in_image, stays_out_of_environment};
 
 /// `ARG`: `--build-arg`, else the default, else the value of the global scope.
 pub(crate) fn arg(declarations: &[ArgDecl], turn: &mut Turn<'_>) -> Option<Outcome> {
@@ -30,7 +30,7 @@ pub(crate) fn arg(declarations: &[ArgDecl], turn: &mut Turn<'_>) -> Option<Outco
                 turn.state.variables.set(name, value);
             }
         }
-        turn.state.arguments.push(BuildArg { name: name.clone(), value });
+        turn.state.arguments.declare(name, value);
     }
     Outcome::metadata(line)
 }
@@ -41,7 +41,7 @@ pub(crate) fn env(pairs: &[KeyValue], turn: &mut Turn<'_>) -> Option<Outcome> {
     let mut line = "ENV".to_owned();
     for (name, value) in &pairs {
         line = format!("{line} {name}={value}");
-        turn.state.variables.set(name, value);
+        turn.state.variables.set_of_image(name, value);
         set_in_image(&mut turn.state.config.config.env, name, value);
     }
     Outcome::metadata(line)

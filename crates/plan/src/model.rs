@@ -1,6 +1,7 @@
 //! What is to be done, as plain data: stages, steps, operations with every variable resolved.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use kiln_dockerfile::diagnostic::Diagnostic;
 use kiln_dockerfile::lint::Values;
@@ -102,7 +103,8 @@ pub struct Step {
     pub op: Option<Op>,
     /// Whether it has a history line at all (`ONBUILD` has none).
     pub in_history: bool,
-    /// The build arguments and variables that it saw, for explaining a miss: name to value, secrets never.
+    /// The build arguments and variables that were filled in, for explaining a miss: name to value, secrets never. A RUN sees more: its
+    /// [`RunOp::env`].
     pub seen: BTreeMap<String, String>,
 }
 
@@ -123,9 +125,9 @@ pub struct RunOp {
     /// The program and its arguments; the shell is already in front for the shell form.
     pub argv: Vec<String>,
     /// The environment, ARGs included, sorted as Docker gives it (image order, then ARGs).
-    pub env: Vec<(String, String)>,
+    pub env: Vec<(Arc<str>, Arc<str>)>,
     /// Which names in `env` are those of build arguments, not of `ENV`.
-    pub arguments: Vec<String>,
+    pub arguments: Vec<Arc<str>>,
     /// Variables that RUN sees but that are left out of the key, the history and all records: predefined proxy arguments.
     #[serde(skip)]
     pub unkeyed_env: Vec<(String, String)>,
@@ -141,6 +143,13 @@ pub struct RunOp {
     pub insecure: bool,
     /// Files that here-documents with a shebang need: mounted read-only, executable, at an absolute path.
     pub scripts: Vec<Script>,
+}
+
+impl RunOp {
+    /// A copy of its environment, to be added to.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        self.env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    }
 }
 
 /// A script file for `RUN`.

@@ -78,9 +78,8 @@ impl Planner<'_> {
                 if !own && graph.globals.get(name).is_some() {
                     found.globals.insert(name.clone());
                 } else {
-                    let value = builder.state.arguments.iter().rev().find(|argument| argument.name == *name);
-                    let value = value.and_then(|argument| argument.value.clone()).unwrap_or_default();
-                    found.add(instruction, name, value);
+                    let value = builder.state.arguments.get(name).flatten().unwrap_or_default();
+                    found.add(instruction, name, value.to_owned());
                 }
             }
             for step in &builder.steps {

@@ -1,13 +1,13 @@
 //! `RUN`: what is started, with which environment, and how the history spells it.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
 
 use kiln_dockerfile::ast::{CommandLine, Heredoc, Run, Word};
 use kiln_dockerfile::suggest;
 
 use crate::model::{NetworkMode, Op, RunMount, RunMountKind, RunOp, Script};
 use crate::mounts;
+use crate::state::State;
 use crate::turn::{Outcome, Turn};
 use crate::variables::{Variables, proxies};
 use crate::words::Expander;
@@ -29,17 +29,15 @@ pub(crate) fn run(run: &Run, turn: &mut Turn<'_>) -> Option<Outcome> {
     let insecure = insecure(run.security.as_ref(), turn);
     let (argv, scripts) = command(run, turn);
     let line = history(&argv, turn);
-    for (name, value) in turn.state.variables.pairs() {
-        turn.notes.seen.insert(name.clone(), value.clone());
-    }
+    turn.notes.saw_environment = true;
     let (mounts, network, insecure) = (mounts?, network?, insecure?);
     if !run.devices.is_empty() {
         return None;
     }
     let op = RunOp {
         argv,
-        env: turn.state.variables.pairs().to_vec(),
-        arguments: arguments(turn),
+        env: turn.state.variables.pairs(),
+        arguments: turn.state.variables.not_of_image(),
         unkeyed_env: proxies(&turn.site.graph.inputs, &turn.state.variables),
         user: turn.state.config.config.user.clone(),
         cwd: turn.state.directory(),
@@ -49,15 +47,6 @@ pub(crate) fn run(run: &Run, turn: &mut Turn<'_>) -> Option<Outcome> {
         scripts,
     };
     Outcome::layer(line, Op::Run(Box::new(op)))
-}
-
-/// The variables that the image's own environment lacks.
-fn arguments(turn: &Turn<'_>) -> Vec<String> {
-    let env = &turn.state.config.config.env;
-    let set: HashSet<&str> =
-        env.iter().map(|pair| pair.split_once('=').map_or(pair.as_str(), |(name, _)| name)).collect();
-    let names = turn.state.variables.pairs().iter().map(|(name, _)| name);
-    names.filter(|name| !set.contains(name.as_str())).cloned().collect()
 }
 
 /// The instruction for people: variables filled in, those from secrets masked, the first line of a lone here-document.
@@ -123,23 +112,16 @@ fn summary(body: &str) -> String {
 /// `RUN |2 A=1 B=2 /bin/sh -c echo hi # buildkit`: each declared argument once, where it was first declared, with the value
 /// that it has now.
 fn history(argv: &[String], turn: &Turn<'_>) -> String {
-    let declared: HashMap<&str, Option<&str>> = turn
-        .state
-        .arguments
-        .iter()
-        .map(|argument| (argument.name.as_str(), argument.value.as_deref()))
-        .collect();
-    let set = turn.state.variables.pairs().iter();
-    let set: HashMap<&str, &str> = set.map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let mut seen = HashSet::new();
+    let State { variables, arguments: declared, .. } = &*turn.state;
     let mut arguments = String::new();
-    for name in turn.state.arguments.iter().map(|argument| argument.name.as_str()) {
-        if seen.insert(name) {
-            let value = set.get(name).copied().or_else(|| declared.get(name).copied().flatten());
-            arguments.extend([" ", name, "=", value.unwrap_or_default()]);
-        }
+    for (name, value) in declared.iter() {
+        let value = variables.get(name).or(value).unwrap_or_default();
+        arguments.extend([" ", name, "=", value]);
     }
-    let count = if seen.is_empty() { String::new() } else { format!("|{}{arguments} ", seen.len()) };
+    let count = match declared.iter().len() {
+        0 => String::new(),
+        count => format!("|{count}{arguments} "),
+    };
     format!("RUN {count}{} # buildkit", argv.join(" "))
 }
 

@@ -99,8 +99,8 @@ impl<'g> StageBuilder<'g> {
         let escape = self.site.graph.file.directives.escape;
         let mut turn = Turn { site: self.site, state: &mut self.state, notes: Notes::default() };
         let outcome = interpret(instruction, &mut turn);
-        let Notes { seen, diagnostics, unset, values } = turn.notes;
-        if self.believes(unset, !seen.is_empty()) {
+        let Notes { seen, saw_environment, diagnostics, unset, values } = turn.notes;
+        if self.believes(unset, saw_environment || !seen.is_empty()) {
             self.diagnostics.extend(diagnostics);
             let is_checked =
                 matches!(instruction.kind, Kind::Copy(_) | Kind::Add(_) | Kind::Expose(_) | Kind::Workdir(_));

@@ -3,7 +3,7 @@
 use kiln_oci::config::{DEFAULT_PATH, ImageConfig};
 
 use crate::go;
-use crate::variables::{BuildArg, Variables, set_in_image};
+use crate::variables::{BuildArgs, Variables, set_in_image};
 
 /// The configuration of a stage and the variables that its next instruction sees.
 #[derive(Clone, Debug)]
@@ -12,8 +12,8 @@ pub(crate) struct State {
     pub(crate) config: ImageConfig,
     /// The environment of a RUN: the image's, then arguments; whichever was set last wins.
     pub(crate) variables: Variables,
-    /// The arguments declared so far, those of the stages below included; a name may come twice.
-    pub(crate) arguments: Vec<BuildArg>,
+    /// The arguments declared so far, those of the stages below included.
+    pub(crate) arguments: BuildArgs,
     /// Whether CMD came in this very stage, so that ENTRYPOINT leaves it alone.
     pub(crate) command_is_own: bool,
 }
@@ -24,7 +24,7 @@ impl State {
         Self::start(Self {
             config,
             variables: Variables::default(),
-            arguments: Vec::new(),
+            arguments: BuildArgs::default(),
             command_is_own: false,
         })
     }

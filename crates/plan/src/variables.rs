@@ -1,6 +1,7 @@
 //! Variables in the order in which they were first set, as a container's environment keeps them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use kiln_oci::platform::Platform;
 
@@ -8,54 +9,105 @@ use crate::inputs::Inputs;
 
 /// An ordered set of variables; setting one again keeps its place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Variables(Vec<(String, String)>);
+pub(crate) struct Variables {
+    list: Vec<Variable>,
+    places: HashMap<Arc<str>, usize>,
+}
+
+/// One of them. Every RUN that sees it shares its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Variable {
+    name: Arc<str>,
+    value: Arc<str>,
+    /// Whether the image itself has a variable of this name.
+    of_image: bool,
+}
 
 impl Variables {
     /// The value of `name`.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.places.get(name).map(|place| self.list[*place].value.as_ref())
     }
 
     /// Sets `name`, in its old place if it had one.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
-        match self.0.iter_mut().find(|(known, _)| known == name) {
-            Some((_, old)) => value.clone_into(old),
-            None => self.0.push((name.to_owned(), value.to_owned())),
+        self.put(name, value, false);
+    }
+
+    /// Sets `name`, which the image has.
+    pub(crate) fn set_of_image(&mut self, name: &str, value: &str) {
+        self.put(name, value, true);
+    }
+
+    /// Sets each `KEY=value` of an image; without `=` the value is empty.
+    pub(crate) fn set_all(&mut self, pairs: &[String]) {
+        for pair in pairs {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            self.put(name, value, true);
         }
     }
 
-    /// Sets each `KEY=value`; without `=` the value is empty.
-    pub(crate) fn set_all(&mut self, pairs: &[String]) {
-        let mut places: HashMap<String, usize> =
-            self.0.iter().enumerate().map(|(place, (name, _))| (name.clone(), place)).collect();
-        for pair in pairs {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match places.get(name) {
-                Some(place) => value.clone_into(&mut self.0[*place].1),
-                None => {
-                    places.insert(name.to_owned(), self.0.len());
-                    self.0.push((name.to_owned(), value.to_owned()));
+    fn put(&mut self, name: &str, value: &str, of_image: bool) {
+        match self.places.get(name) {
+            Some(place) => {
+                let known = &mut self.list[*place];
+                known.of_image |= of_image;
+                if *known.value != *value {
+                    known.value = value.into();
                 }
+            }
+            None => {
+                let name: Arc<str> = name.into();
+                self.places.insert(name.clone(), self.list.len());
+                self.list.push(Variable { name, value: value.into(), of_image });
             }
         }
     }
 
     /// All names.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_str())
+        self.list.iter().map(|variable| variable.name.as_ref())
     }
 
     /// All pairs.
-    pub(crate) fn pairs(&self) -> &[(String, String)] {
-        &self.0
+    pub(crate) fn pairs(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        self.list.iter().map(|variable| (variable.name.clone(), variable.value.clone())).collect()
+    }
+
+    /// The names of those that the image lacks.
+    pub(crate) fn not_of_image(&self) -> Vec<Arc<str>> {
+        self.list.iter().filter(|variable| !variable.of_image).map(|variable| variable.name.clone()).collect()
     }
 }
 
-/// A build argument that a stage has declared.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct BuildArg {
-    pub(crate) name: String,
-    pub(crate) value: Option<String>,
+/// The build arguments that a stage has declared, each once, in the order in which they first were.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BuildArgs {
+    list: Vec<(String, Option<String>)>,
+    places: HashMap<String, usize>,
+}
+
+impl BuildArgs {
+    /// Declares `name`; what it was declared with before no longer counts.
+    pub(crate) fn declare(&mut self, name: &str, value: Option<String>) {
+        match self.places.get(name) {
+            Some(place) => self.list[*place].1 = value,
+            None => {
+                self.places.insert(name.to_owned(), self.list.len());
+                self.list.push((name.to_owned(), value));
+            }
+        }
+    }
+
+    /// The value that `name` was last declared with; the outer `None` if it was not.
+    pub(crate) fn get(&self, name: &str) -> Option<Option<&str>> {
+        self.places.get(name).map(|place| self.list[*place].1.as_deref())
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&str, Option<&str>)> {
+        self.list.iter().map(|(name, value)| (name.as_str(), value.as_deref()))
+    }
 }
 
 /// Sets `name` in an image's `KEY=value` list, in its old place if it had one.
@@ -143,6 +195,32 @@ mod tests {
         set_in_image(&mut env, "A", "3");
         set_in_image(&mut env, "B", "4");
         assert_eq!(env, ["A=3", "AB=2", "B=4"]);
+    }
+
+    #[test]
+    fn the_image_has_what_it_ever_had() {
+        let mut variables = Variables::default();
+        variables.set_all(&["PATH=/bin".to_owned()]);
+        for name in ["PATH", "A", "B"] {
+            variables.set(name, "argument");
+        }
+        variables.set_of_image("B", "2");
+        let names: Vec<String> = variables.not_of_image().iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["A"]);
+        assert_eq!((variables.get("PATH"), variables.get("B")), (Some("argument"), Some("2")));
+    }
+
+    #[test]
+    fn an_argument_keeps_its_first_place_and_its_last_value() {
+        let mut arguments = BuildArgs::default();
+        for (name, value) in [("A", Some("1")), ("B", Some("2")), ("A", None), ("B", Some("3"))] {
+            arguments.declare(name, value.map(str::to_owned));
+        }
+        assert_eq!(arguments.iter().collect::<Vec<_>>(), [("A", None), ("B", Some("3"))]);
+        assert_eq!(
+            (arguments.get("A"), arguments.get("B"), arguments.get("C")),
+            (Some(None), Some(Some("3")), None)
+        );
     }
 
     #[test]

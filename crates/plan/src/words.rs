@@ -11,13 +11,15 @@ use kiln_dockerfile::expand::{
 use kiln_dockerfile::lint::{self, Values};
 use kiln_dockerfile::span::Span;
 
-use crate::variables::{BuildArg, Variables};
+use crate::variables::{BuildArgs, Variables};
 
 /// What came up while words were expanded.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Notes {
     /// The variables that were used, with their values.
     pub(crate) seen: BTreeMap<String, String>,
+    /// The whole environment was used, and is told elsewhere.
+    pub(crate) saw_environment: bool,
     /// Errors and warnings.
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// A variable was used that has no value, whether that is worth a warning or not.
@@ -51,7 +53,7 @@ impl Notes {
 #[derive(Clone, Copy)]
 pub(crate) struct Expander<'v> {
     variables: &'v Variables,
-    declared: &'v [BuildArg],
+    declared: Option<&'v BuildArgs>,
     escape: char,
 }
 
@@ -68,12 +70,12 @@ impl Lookup for Variables {
 impl<'v> Expander<'v> {
     /// With the file's escape character.
     pub(crate) fn new(variables: &'v Variables, escape: char) -> Self {
-        Self { variables, declared: &[], escape }
+        Self { variables, declared: None, escape }
     }
 
     /// The same with arguments that are declared, so that their having no value is no surprise.
-    pub(crate) fn with_declared(self, declared: &'v [BuildArg]) -> Self {
-        Self { declared, ..self }
+    pub(crate) fn with_declared(self, declared: &'v BuildArgs) -> Self {
+        Self { declared: Some(declared), ..self }
     }
 
     /// One word to one text; `None` after noting an error.
@@ -147,7 +149,7 @@ impl<'v> Expander<'v> {
                 .value
                 .match_indices(&prefix)
                 .any(|(at, _)| word.value[at + prefix.len()..].starts_with([':', '-', '+', '?']));
-            if guarded || self.declared.iter().any(|argument| argument.name == *name) {
+            if guarded || self.declared.is_some_and(|declared| declared.get(name).is_some()) {
                 continue;
             }
             let span = self.place_of(name, word);

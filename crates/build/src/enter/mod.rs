@@ -149,7 +149,7 @@ impl Engine {
         let upper = scratch.path().join("upper");
         run::prepare_upper(&view, &upper, &op.cwd, self.store().owners())?;
         let mounts = mounts::Again { engine: self, visit, scratch: scratch.path() }.prepare(&op)?;
-        let mut env = op.env.clone();
+        let mut env = op.variables();
         env.extend(mounts.env);
         env.extend(visit.env.iter().cloned());
         etc::default_variable(&mut env, "PATH", run::PATH);

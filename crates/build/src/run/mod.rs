@@ -74,7 +74,7 @@ fn text_key(work: &Work<'_>, op: &RunOp) -> KeyParts {
         parts.add("argument", i.to_string(), argument);
     }
     for (name, value) in &op.env {
-        parts.add("env", name, value);
+        parts.add("env", &**name, &**value);
     }
     parts.add("user", "", &op.user);
     parts.add("directory", "", &op.cwd);
@@ -132,7 +132,7 @@ impl Execution<'_> {
         let upper = scratch.path().join("upper");
         prepare_upper(&view, &upper, &op.cwd, work.store.owners())?;
         let mut mounts = Mounts::prepare(work, op, self.bound, scratch.path())?;
-        let mut env = op.env.clone();
+        let mut env = op.variables();
         env.extend(op.unkeyed_env.iter().cloned());
         env.append(&mut mounts.env);
         etc::default_variable(&mut env, "PATH", PATH);

@@ -166,12 +166,15 @@ fn variables(new: Side<'_>, old: Side<'_>, (here, there): (&Sorted<'_>, &Sorted<
         }
         let holder = if new_value.is_some() { new } else { old };
         let step = holder.step();
-        let arguments = step.run.as_ref().map_or(&step.arguments, |run| &run.arguments);
+        let is_argument = match &step.run {
+            Some(run) => run.arguments.iter().any(|known| **known == **name),
+            None => step.arguments.contains(name),
+        };
         let hidden = sounds_secret(name);
         let shown = |value: Option<String>| value.filter(|_| !hidden);
         all.push(Change::Variable {
             name: name.clone(),
-            argument: arguments.contains(name),
+            argument: is_argument,
             old: shown(old_value),
             new: shown(new_value),
             hidden,
