@@ -30,12 +30,14 @@
 //!
 //! The rules are those of BuildKit's Dockerfile frontend 1.26, down to the spelling of the history. Mistakes are
 //! diagnostics that point into the text; all are reported, not only the first. Modules, from the ground up: [`model`] is the
-//! contract with the executor, [`inputs`] the one with the command line; `variables`, `words` and `globals` expand words;
+//! contract with the executor, [`inputs`] the one with the command line; [`environment`],
+//! `variables`, `words` and `globals` expand words;
 //! `graph` knows how stages depend on each other; `state` and `turn` are what an instruction sees and changes; `metadata`,
 //! `mounts`, `run` and `copy` interpret instructions, `stage` all those of a stage, `planner` all stages;
 //! `survey` and [`outline`] look at a file without a build.
 
 mod copy;
+pub mod environment;
 mod frontend;
 mod globals;
 mod go;

@@ -1,7 +1,6 @@
 //! What is to be done, as plain data: stages, steps, operations with every variable resolved.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use kiln_dockerfile::diagnostic::Diagnostic;
 use kiln_dockerfile::lint::Values;
@@ -9,6 +8,8 @@ use kiln_dockerfile::span::Span;
 use kiln_oci::config::ImageConfig;
 use kiln_oci::platform::Platform;
 use serde::{Deserialize, Serialize};
+
+use crate::environment::Environment;
 
 /// A plan for one target platform.
 #[derive(Clone, Debug)]
@@ -104,7 +105,7 @@ pub struct Step {
     /// Whether it has a history line at all (`ONBUILD` has none).
     pub in_history: bool,
     /// The build arguments and variables that were filled in, for explaining a miss: name to value, secrets never. A RUN sees more: its
-    /// [`RunOp::env`].
+    /// [`RunOp::environment`].
     pub seen: BTreeMap<String, String>,
 }
 
@@ -125,9 +126,8 @@ pub struct RunOp {
     /// The program and its arguments; the shell is already in front for the shell form.
     pub argv: Vec<String>,
     /// The environment, ARGs included, sorted as Docker gives it (image order, then ARGs).
-    pub env: Vec<(Arc<str>, Arc<str>)>,
-    /// Which names in `env` are those of build arguments, not of `ENV`.
-    pub arguments: Vec<Arc<str>>,
+    #[serde(flatten)]
+    pub environment: Environment,
     /// Variables that RUN sees but that are left out of the key, the history and all records: predefined proxy arguments.
     #[serde(skip)]
     pub unkeyed_env: Vec<(String, String)>,
@@ -143,13 +143,6 @@ pub struct RunOp {
     pub insecure: bool,
     /// Files that here-documents with a shebang need: mounted read-only, executable, at an absolute path.
     pub scripts: Vec<Script>,
-}
-
-impl RunOp {
-    /// A copy of its environment, to be added to.
-    pub fn variables(&self) -> Vec<(String, String)> {
-        self.env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
-    }
 }
 
 /// A script file for `RUN`.

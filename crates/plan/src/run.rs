@@ -36,8 +36,7 @@ pub(crate) fn run(run: &Run, turn: &mut Turn<'_>) -> Option<Outcome> {
     }
     let op = RunOp {
         argv,
-        env: turn.state.variables.pairs(),
-        arguments: turn.state.variables.not_of_image(),
+        environment: turn.state.variables.environment().clone(),
         unkeyed_env: proxies(&turn.site.graph.inputs, &turn.state.variables),
         user: turn.state.config.config.user.clone(),
         cwd: turn.state.directory(),

@@ -5,28 +5,21 @@ use std::sync::Arc;
 
 use kiln_oci::platform::Platform;
 
+use crate::environment::{Environment, Variable};
 use crate::inputs::Inputs;
 
 /// An ordered set of variables; setting one again keeps its place.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Variables {
-    list: Vec<Variable>,
+    list: Vec<(Arc<str>, Arc<str>)>,
     places: HashMap<Arc<str>, usize>,
-}
-
-/// One of them. Every RUN that sees it shares its text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Variable {
-    name: Arc<str>,
-    value: Arc<str>,
-    /// Whether the image itself has a variable of this name.
-    of_image: bool,
+    environment: Environment,
 }
 
 impl Variables {
     /// The value of `name`.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.places.get(name).map(|place| self.list[*place].value.as_ref())
+        self.places.get(name).map(|place| self.list[*place].1.as_ref())
     }
 
     /// Sets `name`, in its old place if it had one.
@@ -48,35 +41,31 @@ impl Variables {
     }
 
     fn put(&mut self, name: &str, value: &str, of_image: bool) {
-        match self.places.get(name) {
+        let value: Arc<str> = value.into();
+        let name = match self.places.get(name) {
             Some(place) => {
                 let known = &mut self.list[*place];
-                known.of_image |= of_image;
-                if *known.value != *value {
-                    known.value = value.into();
-                }
+                known.1 = value.clone();
+                known.0.clone()
             }
             None => {
                 let name: Arc<str> = name.into();
                 self.places.insert(name.clone(), self.list.len());
-                self.list.push(Variable { name, value: value.into(), of_image });
+                self.list.push((name.clone(), value.clone()));
+                name
             }
-        }
+        };
+        self.environment.set(Variable { name, value, of_image });
     }
 
     /// All names.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.list.iter().map(|variable| variable.name.as_ref())
+        self.list.iter().map(|(name, _)| name.as_ref())
     }
 
-    /// All pairs.
-    pub(crate) fn pairs(&self) -> Vec<(Arc<str>, Arc<str>)> {
-        self.list.iter().map(|variable| (variable.name.clone(), variable.value.clone())).collect()
-    }
-
-    /// The names of those that the image lacks.
-    pub(crate) fn not_of_image(&self) -> Vec<Arc<str>> {
-        self.list.iter().filter(|variable| !variable.of_image).map(|variable| variable.name.clone()).collect()
+    /// As they are now.
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
     }
 }
 
@@ -205,8 +194,8 @@ mod tests {
             variables.set(name, "argument");
         }
         variables.set_of_image("B", "2");
-        let names: Vec<String> = variables.not_of_image().iter().map(ToString::to_string).collect();
-        assert_eq!(names, ["A"]);
+        let arguments = ["PATH", "A", "B"].map(|name| variables.environment().is_argument(name));
+        assert_eq!(arguments, [false, true, false]);
         assert_eq!((variables.get("PATH"), variables.get("B")), (Some("argument"), Some("2")));
     }
 

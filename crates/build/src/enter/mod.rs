@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_layer::stop::Stop;
+use kiln_plan::environment::Environment;
 use kiln_plan::model::{NetworkMode, RunOp};
 use kiln_sandbox::{Network, Security, Spec, Ulimit};
 
@@ -149,7 +150,7 @@ impl Engine {
         let upper = scratch.path().join("upper");
         run::prepare_upper(&view, &upper, &op.cwd, self.store().owners())?;
         let mounts = mounts::Again { engine: self, visit, scratch: scratch.path() }.prepare(&op)?;
-        let mut env = op.variables();
+        let mut env = op.environment.pairs();
         env.extend(mounts.env);
         env.extend(visit.env.iter().cloned());
         etc::default_variable(&mut env, "PATH", run::PATH);
@@ -295,8 +296,7 @@ impl Visit<'_> {
 fn nobody_special() -> RunOp {
     RunOp {
         argv: Vec::new(),
-        env: Vec::new(),
-        arguments: Vec::new(),
+        environment: Environment::default(),
         unkeyed_env: Vec::new(),
         user: String::new(),
         cwd: "/".to_owned(),

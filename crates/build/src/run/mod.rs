@@ -73,8 +73,8 @@ fn text_key(work: &Work<'_>, op: &RunOp) -> KeyParts {
     for (i, argument) in op.argv.iter().enumerate() {
         parts.add("argument", i.to_string(), argument);
     }
-    for (name, value) in &op.env {
-        parts.add("env", &**name, &**value);
+    for (name, value) in op.environment.pairs() {
+        parts.add("env", name, value);
     }
     parts.add("user", "", &op.user);
     parts.add("directory", "", &op.cwd);
@@ -132,7 +132,7 @@ impl Execution<'_> {
         let upper = scratch.path().join("upper");
         prepare_upper(&view, &upper, &op.cwd, work.store.owners())?;
         let mut mounts = Mounts::prepare(work, op, self.bound, scratch.path())?;
-        let mut env = op.variables();
+        let mut env = op.environment.pairs();
         env.extend(op.unkeyed_env.iter().cloned());
         env.append(&mut mounts.env);
         etc::default_variable(&mut env, "PATH", PATH);

@@ -167,7 +167,7 @@ fn variables(new: Side<'_>, old: Side<'_>, (here, there): (&Sorted<'_>, &Sorted<
         let holder = if new_value.is_some() { new } else { old };
         let step = holder.step();
         let is_argument = match &step.run {
-            Some(run) => run.arguments.iter().any(|known| **known == **name),
+            Some(run) => run.environment.is_argument(name),
             None => step.arguments.contains(name),
         };
         let hidden = sounds_secret(name);

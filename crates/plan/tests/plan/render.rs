@@ -81,8 +81,10 @@ fn step(step: &Step, text: &str, out: &mut String) {
     match &step.op {
         None => {}
         Some(Op::Run(op)) => {
-            let told =
-                step.seen.iter().all(|(name, value)| op.variables().contains(&(name.clone(), value.clone())));
+            let told = step
+                .seen
+                .iter()
+                .all(|(name, value)| op.environment.pairs().contains(&(name.clone(), value.clone())));
             assert!(told, "what was filled in is part of the environment: {:?}", step.seen);
             run(op, text, out);
         }
@@ -93,7 +95,7 @@ fn step(step: &Step, text: &str, out: &mut String) {
 
 fn run(op: &RunOp, text: &str, out: &mut String) {
     put(out, 2, &format!("run {:?} in {:?} as user {:?}", op.argv, op.cwd, op.user));
-    for (what, pairs) in [("env", op.variables()), ("unkeyed env", op.unkeyed_env.clone())] {
+    for (what, pairs) in [("env", op.environment.pairs()), ("unkeyed env", op.unkeyed_env.clone())] {
         let shown: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
         if !shown.is_empty() {
             put(out, 3, &format!("{what} {}", shown.join(" ")));
