@@ -28,6 +28,9 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// Longest silence while bytes are awaited or sent. There is no limit on the whole transfer.
     pub stall_timeout: Duration,
+    /// Time for everything that the client does, counted from when it was made: for who only wants to look, and can do without
+    /// an answer. What is not done by then fails as unreachable.
+    pub time_limit: Option<Duration>,
     /// How failures are retried.
     pub retry: Retry,
     /// Blobs sent at the same time by one push; 0 counts as 1.
@@ -41,6 +44,14 @@ pub struct Options {
     pub cancel: Arc<AtomicBool>,
 }
 
+impl Options {
+    /// The same for a quick look: one try, and an end to all of it after `limit`.
+    #[must_use]
+    pub fn hasty(self, limit: Duration) -> Self {
+        Self { time_limit: Some(limit), retry: Retry { attempts: 1, ..self.retry }, ..self }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -51,6 +62,7 @@ impl Default for Options {
             proxies: Proxies::default(),
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(45),
+            time_limit: None,
             retry: Retry::default(),
             parallel_uploads: 4,
             user_agent: concat!("kiln/", env!("CARGO_PKG_VERSION")).to_owned(),

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::http::{Method, Request, Response};
 use ureq::tls::TlsConfig;
@@ -32,6 +32,8 @@ pub(crate) struct Call<'a> {
 /// Connections, pooled by what they have in common.
 pub(crate) struct Transport {
     options: Options,
+    /// When [`Options::time_limit`] is over.
+    until: Option<Instant>,
     agents: Mutex<HashMap<Way, Agent>>,
 }
 
@@ -45,7 +47,8 @@ struct Way {
 
 impl Transport {
     pub(crate) fn new(options: Options) -> Self {
-        Self { options, agents: Mutex::default() }
+        let until = options.time_limit.and_then(|limit| Instant::now().checked_add(limit));
+        Self { options, until, agents: Mutex::default() }
     }
 
     pub(crate) fn options(&self) -> &Options {
@@ -80,6 +83,10 @@ impl Transport {
             what: "address".to_owned(),
             detail: format!("{:?} is not an http or https URL", shown(call.url)),
         })?;
+        let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(self.explain(&site, &ureq::Error::Timeout(ureq::Timeout::Global)));
+        }
         let agent = self.agent(&site, call.unverified)?;
         let mut request = Request::builder().method(call.method).uri(call.url);
         for (name, value) in &call.headers {
@@ -95,13 +102,17 @@ impl Transport {
                 let request = request.header("content-length", length).body(body).map_err(malformed)?;
                 // After an upload the server may have to hash and move the blob before it answers.
                 let patient = self.options.stall_timeout.saturating_mul(5);
-                agent.run(agent.configure_request(request).timeout_per_read(Some(patient)).build())
+                let request = agent.configure_request(request).timeout_per_read(Some(patient));
+                agent.run(request.timeout_global(left).build())
             }
-            None => agent.run(request.body(()).map_err(malformed)?),
+            None => {
+                let request = agent.configure_request(request.body(()).map_err(malformed)?);
+                agent.run(request.timeout_global(left).build())
+            }
         };
         answer.map_err(|e| {
             let cancelled = retry::check(&self.options.cancel).err();
-            cancelled.unwrap_or_else(|| explain(&site, &e))
+            cancelled.unwrap_or_else(|| self.explain(&site, &e))
         })
     }
 
@@ -159,22 +170,26 @@ impl Transport {
             .build()
             .new_agent())
     }
-}
 
-/// Puts a library error into our words. Its own never hold headers or query strings, except for a few variants that
-/// repeat an address, which are not passed on.
-fn explain(site: &Site, error: &ureq::Error) -> Failure {
-    // A handshake can fail for passing reasons, but a certificate stays what it is.
-    let tls = |text: String| (format!("TLS: {text}"), text.contains("certificate"));
-    let (detail, permanent) = match error {
-        ureq::Error::Timeout(what) => (format!("timed out ({what})"), false),
-        ureq::Error::HostNotFound => ("no such host".to_owned(), false),
-        ureq::Error::ConnectProxyFailed(_) => ("the proxy refuses the connection".to_owned(), false),
-        ureq::Error::BadUri(_) | ureq::Error::InvalidProxyUrl => ("bad address".to_owned(), true),
-        ureq::Error::Rustls(e) => tls(e.to_string()),
-        // rustls hands certificate errors through the I/O layer during the handshake.
-        ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => tls(e.to_string()),
-        other => (other.to_string(), false),
-    };
-    Failure::Unreachable { host: site.authority.clone(), detail, permanent }
+    /// Puts a library error into our words. Its own never hold headers or query strings, except for a few variants that
+    /// repeat an address, which are not passed on.
+    fn explain(&self, site: &Site, error: &ureq::Error) -> Failure {
+        // A handshake can fail for passing reasons, but a certificate stays what it is.
+        let tls = |text: String| (format!("TLS: {text}"), text.contains("certificate"));
+        let (detail, permanent) = match error {
+            ureq::Error::Timeout(ureq::Timeout::Global) => {
+                let limit = self.options.time_limit.unwrap_or_default().as_secs_f32();
+                (format!("no answer within {limit} s"), true)
+            }
+            ureq::Error::Timeout(what) => (format!("timed out ({what})"), false),
+            ureq::Error::HostNotFound => ("no such host".to_owned(), false),
+            ureq::Error::ConnectProxyFailed(_) => ("the proxy refuses the connection".to_owned(), false),
+            ureq::Error::BadUri(_) | ureq::Error::InvalidProxyUrl => ("bad address".to_owned(), true),
+            ureq::Error::Rustls(e) => tls(e.to_string()),
+            // rustls hands certificate errors through the I/O layer during the handshake.
+            ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => tls(e.to_string()),
+            other => (other.to_string(), false),
+        };
+        Failure::Unreachable { host: site.authority.clone(), detail, permanent }
+    }
 }

@@ -2,12 +2,14 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use kiln_build::check::{Checked, check, outline};
 use kiln_build::event::Event;
 use kiln_build::request::Context;
 use kiln_dockerfile::diagnostic::Severity;
 use kiln_dockerfile::lint::{Mended, mend};
+use kiln_registry::Client;
 use kiln_sandbox::{Rung, StopSignal, install_signal_flag, termination_requested};
 
 use crate::answers::{findings, parameters};
@@ -21,6 +23,8 @@ use crate::interrupt::watched;
 use crate::render::write_stderr;
 use crate::request::Prepared;
 
+/// Base images tell a check more, but it can do without: all questions about them together get no more than this.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Mends can make room for others; this many rounds are more than any file takes.
 const ROUNDS: usize = 8;
 
@@ -69,7 +73,8 @@ fn examine(
     setting: &Setting<'_>,
     json: bool,
 ) -> Result<(), CliError> {
-    let mut checked = look(args, &prepared, setting)?;
+    let client = Client::new(setting.network(&args.insecure_registry).hasty(PATIENCE));
+    let mut checked = look(args, &prepared, setting, &client)?;
     let mut mended = 0;
     if args.fix {
         let path = writable(&prepared)?;
@@ -78,7 +83,7 @@ fn examine(
             mended += better.count;
             prepared.request.dockerfile.clone_from(&better.text);
             prepared.source.text = better.text;
-            checked = look(args, &prepared, setting)?;
+            checked = look(args, &prepared, setting, &client)?;
         }
         if mended > 0 {
             replace(&path, prepared.source.text.as_bytes())?;
@@ -116,12 +121,16 @@ fn examine(
 }
 
 /// Checks, with what the store knows of base images; a store that cannot be used is done without.
-fn look(args: &BuildArgs, prepared: &Prepared, setting: &Setting<'_>) -> Result<Checked, CliError> {
+fn look(
+    args: &BuildArgs,
+    prepared: &Prepared,
+    setting: &Setting<'_>,
+    client: &Client,
+) -> Result<Checked, CliError> {
     let asked = args.check.as_ref().and_then(|rules| rules.names.as_deref());
     let request = &prepared.request;
     let alone = || check(request, asked, None);
     let needs_images = kiln_build::check::names_images(request);
-    let client = setting.client(&args.insecure_registry);
     let engine = if needs_images { setting.engine(client.clone(), Rung::None).ok() } else { None };
     let done = match &engine {
         Some(engine) => {

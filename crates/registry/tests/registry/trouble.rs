@@ -240,6 +240,27 @@ fn a_closed_port_is_unreachable() {
 }
 
 #[test]
+fn a_quick_look_asks_once_and_does_not_wait() {
+    let image = image("amd64", &[5]);
+    let server = image.serve(|_, _| Reply::new(503, ""));
+    let hasty = Client::new(quick().hasty(Duration::from_secs(60)));
+    let error = hasty.resolve(&reference(&server.address, "a/b", "t"), &Platform::host()).unwrap_err();
+    // The guess that loopback speaks plain HTTP is a try, and what follows from it is the other.
+    assert!(matches!(error.kind, SourceErrorKind::Server { status: 503, .. }), "{error}");
+    assert_eq!(server.requests().len(), 2);
+
+    // It accepts, and that is all.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let slow = Options { stall_timeout: Duration::from_secs(60), ..quick() };
+    let hasty = Client::new(slow.hasty(Duration::from_millis(50)));
+    for name in [address.as_str(), "registry.invalid"] {
+        let error = hasty.resolve(&reference(name, "a/b", "t"), &Platform::host()).unwrap_err();
+        assert!(error.to_string().ends_with("no answer within 0.05 s"), "{error}");
+    }
+}
+
+#[test]
 fn cancelling_ends_a_blocked_read() {
     let image = image("amd64", &[SIZE]);
     let server =

@@ -2,6 +2,7 @@
 
 use kiln_testkit::actor::Actor;
 use kiln_testkit::kiln::Kiln;
+use kiln_testkit::web::{Page, Web};
 use serde_json::Value;
 
 const TEXT: &str = "# TAG of the base\nARG TAG=1\n# app the whole\nFROM base AS App\nARG TOKEN_FILE=/t\nENV K v\r\n\
@@ -48,6 +49,18 @@ fn mends_keep_all_else() {
     let mended = fs_err::read_to_string(&file).expect("still there");
     assert_eq!(mended, TEXT.replace("App", "app").replace("K v", "K=\"v\""));
     kiln.build_text("FROM base\n", &[]).args(["--fix"]).run().fails(2, &["--check"]);
+}
+
+#[test]
+fn a_registry_in_trouble_is_asked_once() {
+    let kiln = Kiln::new(Actor::NoSub);
+    let web = Web::start(std::path::Path::new("/nonexistent"));
+    web.page("/v2/a/manifests/latest", Page::Status(503));
+    let text = format!("FROM {}/a\nCMD [\"a\"]\n", web.address);
+    kiln.build_text(&text, &[]).args(["--check"]).run().succeeds().says(&["is not known", "503"]);
+    let asked = web.requests();
+    // Once while it is only taken to speak plain HTTP, and once when that is known.
+    assert_eq!(asked.iter().filter(|line| line.contains("/manifests/")).count(), 2, "{asked:?}");
 }
 
 #[test]
