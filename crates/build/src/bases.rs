@@ -72,7 +72,7 @@ impl<'a> Bases<'a> {
                 reporter.fail();
                 self.abandon();
                 let at = At { span: need.span, line: need.line, step: "FROM".to_owned() };
-                BuildError { at: Some(at), kind }
+                BuildError::new(Some(at), kind)
             })
         };
         let found: Vec<Result<_, BuildError>> = std::thread::scope(|scope| {

@@ -9,12 +9,14 @@ use crate::error::BuildErrorKind;
 /// whole step.
 pub(crate) fn span(step: &Step, kind: &BuildErrorKind) -> Span {
     let part = match (&step.op, kind) {
-        (Some(Op::Copy(op)), BuildErrorKind::MissingSource { pattern: missing, .. }) => {
-            op.sources.iter().find_map(|source| match source {
-                CopySource::Path { pattern, span } if pattern == missing => Some(*span),
-                _ => None,
-            })
-        }
+        (
+            Some(Op::Copy(op)),
+            BuildErrorKind::MissingSource { pattern: missing, .. }
+            | BuildErrorKind::DanglingSource { pattern: missing, .. },
+        ) => op.sources.iter().find_map(|source| match source {
+            CopySource::Path { pattern, span } if pattern == missing => Some(*span),
+            _ => None,
+        }),
         (Some(Op::Copy(op)), BuildErrorKind::Fetch { url: missing, .. }) => {
             op.sources.iter().find_map(|source| match source {
                 CopySource::Http { url, span } | CopySource::Git { url, span } if url == missing => {
@@ -26,7 +28,8 @@ pub(crate) fn span(step: &Step, kind: &BuildErrorKind) -> Span {
         (Some(Op::Run(op)), kind) => op.mounts.iter().find_map(|mount| match (&mount.kind, kind) {
             (
                 RunMountKind::Bind { source, .. } | RunMountKind::Cache { source, .. },
-                BuildErrorKind::MissingSource { pattern, .. },
+                BuildErrorKind::MissingSource { pattern, .. }
+                | BuildErrorKind::DanglingSource { pattern, .. },
             ) if source == pattern => Some(mount.span),
             (RunMountKind::Secret { id, .. }, BuildErrorKind::Secret { id: missing, .. })
             | (RunMountKind::Ssh { id, .. }, BuildErrorKind::Agent { id: missing })

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use kiln_dockerfile::ignore::Ignore;
 use kiln_oci::digest::Digest;
 use kiln_plan::CopiedPath;
+use kiln_plan::model::Origin;
 
 use crate::copy::foreseen::Foreseen;
 use crate::error::BuildErrorKind;
@@ -76,6 +77,18 @@ impl<'a> Contexts<'a> {
                 message: format!("{name:?} is not a directory given with --build-context"),
                 help: None,
             }),
+        }
+    }
+
+    /// The files of `origin` if it is a context that nothing has to be fetched for any more.
+    pub(crate) fn at_hand(&self, origin: &Origin) -> Option<Arc<ContextFiles>> {
+        match origin {
+            Origin::Context => self.main().ok(),
+            Origin::Named(name) => match self.request.contexts.get(name) {
+                Some(NamedContext::Directory(_)) => self.named(name).ok(),
+                _ => self.open.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned(),
+            },
+            Origin::Stage(_) | Origin::Image(_) | Origin::Scratch => None,
         }
     }
 

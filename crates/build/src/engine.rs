@@ -16,6 +16,7 @@ use kiln_plan::model::Plan;
 use kiln_plan::{BaseImage, CopiedPath, Inputs, Planner};
 use kiln_sandbox::Rung;
 
+use crate::absent;
 use crate::ahead::Ahead;
 use crate::bases::Bases;
 use crate::checks::Checks;
@@ -329,9 +330,9 @@ fn execute(work: &Work<'_>, lease: Arc<Lock>) -> Result<Built, BuildError> {
     });
     if work.wants_namespace.load(Ordering::Relaxed) {
         let at = ran.err().filter(|e| matches!(e.kind, BuildErrorKind::NeedsNamespace)).and_then(|e| e.at);
-        return Err(BuildError { at, kind: BuildErrorKind::NeedsNamespace });
+        return Err(BuildError::new(at, BuildErrorKind::NeedsNamespace));
     }
-    ran?;
+    ran.map_err(|error| absent::with_others(error, &stages))?;
     match work.unforeseen.load(Ordering::Relaxed) {
         0 => {}
         steps => return Err(BuildErrorKind::NotCached { steps }.into()),

@@ -18,6 +18,15 @@ pub struct BuildError {
     pub at: Option<At>,
     /// What happened.
     pub kind: BuildErrorKind,
+    /// What the build would have failed of next and was found out with it, in the order of the file: further sources that are missing.
+    pub also: Vec<BuildError>,
+}
+
+impl BuildError {
+    /// One that stands alone.
+    pub fn new(at: Option<At>, kind: BuildErrorKind) -> Self {
+        Self { at, kind, also: Vec::new() }
+    }
 }
 
 /// A place in the Dockerfile.
@@ -113,6 +122,20 @@ pub enum BuildErrorKind {
         /// The nearest path that is there.
         nearest: Option<String>,
         /// The ignore rule that hides it.
+        hidden_by: Option<IgnoredBy>,
+    },
+    /// A COPY source is a symbolic link that leads nowhere.
+    #[error("{link:?} is a symbolic link to {target:?}, where there is nothing in {whence}")]
+    DanglingSource {
+        /// The source as written, perhaps with wildcards.
+        pattern: String,
+        /// The link that it names or matches.
+        link: String,
+        /// What the link says.
+        target: String,
+        /// `the build context`, `stage build`, `image debian:12`.
+        whence: String,
+        /// The ignore rule that hides what it leads to.
         hidden_by: Option<IgnoredBy>,
     },
     /// Something about the paths of a COPY does not fit.
@@ -285,6 +308,6 @@ impl BuildErrorKind {
 
 impl From<BuildErrorKind> for BuildError {
     fn from(kind: BuildErrorKind) -> Self {
-        Self { at: None, kind }
+        Self::new(None, kind)
     }
 }

@@ -75,6 +75,7 @@
 //! # }
 //! ```
 
+mod absent;
 mod ahead;
 pub mod archive_context;
 mod bases;

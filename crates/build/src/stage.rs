@@ -378,15 +378,16 @@ impl Stage<'_> {
 
     fn at_from(&self, kind: BuildErrorKind) -> BuildError {
         let step = format!("{} {}", self.label(1), self.plan.text);
-        BuildError { at: Some(At { span: self.plan.span, line: self.plan.line, step }), kind }
+        BuildError::new(Some(At { span: self.plan.span, line: self.plan.line, step }), kind)
     }
 
-    fn at_step(&self, kind: BuildErrorKind, i: usize) -> BuildError {
+    /// An error of the step `i`.
+    pub(crate) fn at_step(&self, kind: BuildErrorKind, i: usize) -> BuildError {
         let position = 1 + self.plan.steps[..=i].iter().filter(|s| s.op.is_some()).count();
         let step = &self.plan.steps[i];
         let name = format!("{} {}", self.label(position), step.text);
         let span = blame::span(step, &kind);
-        BuildError { at: Some(At { span, line: step.line, step: name }), kind }
+        BuildError::new(Some(At { span, line: step.line, step: name }), kind)
     }
 }
 

@@ -254,6 +254,8 @@ pub(crate) struct Report<'a> {
     pub(crate) verdict: bool,
     /// The output of the step that failed.
     pub(crate) log: Option<&'a PathBuf>,
+    /// What else was found out with it, each told like this one.
+    pub(crate) also: Vec<Report<'a>>,
 }
 
 impl CliError {
@@ -271,6 +273,7 @@ impl CliError {
                 report.at = error.at.as_ref();
                 report.source = Some(dockerfile);
                 describe(error, &mut report);
+                report.also = error.also.iter().map(|further| further_report(further, dockerfile)).collect();
             }
             Self::Engine(error) => describe(error, &mut report),
             Self::BrokenPipe | Self::Findings { silent: true, .. } => report.message.clear(),
@@ -404,6 +407,15 @@ fn describe<'a>(error: &'a BuildError, report: &mut Report<'a>) {
     report.message = chain(&error.kind);
 }
 
+/// What was found out with another error of the same build.
+fn further_report<'a>(error: &'a BuildError, dockerfile: &'a Dockerfile) -> Report<'a> {
+    let (status, hint) = judge_build(&error.kind);
+    let mut report =
+        Report { status, hint, at: error.at.as_ref(), source: Some(dockerfile), ..Report::default() };
+    describe(error, &mut report);
+    report
+}
+
 fn judge_build(kind: &BuildErrorKind) -> (u8, Option<String>) {
     match kind {
         BuildErrorKind::Dockerfile(_) => (status::USAGE, None),
@@ -415,6 +427,14 @@ fn judge_build(kind: &BuildErrorKind) -> (u8, Option<String>) {
         BuildErrorKind::Base { source, .. } => images::source((&source.reference, &source.kind)),
         BuildErrorKind::MissingSource { nearest, hidden_by, .. } => {
             (status::USAGE, missing_hint(nearest.as_deref(), hidden_by.as_ref()))
+        }
+        BuildErrorKind::DanglingSource { pattern, link, hidden_by, .. } => {
+            // What is written out is wanted.
+            let leave_out = || {
+                kiln_dockerfile::glob::has_wildcard(pattern)
+                    .then(|| format!("--exclude={link} leaves it out"))
+            };
+            (status::USAGE, missing_hint(None, hidden_by.as_ref()).or_else(leave_out))
         }
         BuildErrorKind::NotCached { .. } => {
             (status::FAILED, say("--require-cached allows no step to run; without it they would"))

@@ -52,8 +52,12 @@ fn write_log(path: &Path) {
     write_stderr(&lines.finish().map(|l| l + "\n").unwrap_or_default());
 }
 
-/// An error as text, the last line ended.
+/// An error and what was found out with it as text, the last line ended.
 pub(crate) fn error(report: &Report<'_>, ink: Ink) -> String {
+    report.also.iter().fold(one_error(report, ink), |told, further| told + &one_error(further, ink))
+}
+
+fn one_error(report: &Report<'_>, ink: Ink) -> String {
     if let (false, Some(source)) = (report.findings.is_empty(), report.source) {
         let told = findings(report.findings, source, ink);
         let verdict =
@@ -148,7 +152,7 @@ mod tests {
         let kind =
             BuildErrorKind::Exit { command: "make && make install".into(), code: 127, log: "/log".into() };
         let at = At { span: Span::new(12, 41), line: 2, step: "[2/3] RUN make && make install".into() };
-        let error = BuildError { at: Some(at), kind };
+        let error = BuildError::new(Some(at), kind);
         let error =
             CliError::Build { error: Box::new(error), dockerfile: Box::new(dockerfile()), lacks_ids: false };
         let want = "\

@@ -22,25 +22,40 @@ pub(crate) fn gather(
     path: &CopiedPath,
     stop: Stop<'_>,
 ) -> Result<Vec<Gathered>, BuildErrorKind> {
-    let excludes = PatternSet::new(&path.excludes).map_err(|e| BuildErrorKind::Copy {
-        message: format!("--exclude: {e}"),
-        help: Some("the patterns are those of .dockerignore".to_owned()),
-    })?;
+    let excludes = excludes(path)?;
     if path.parents {
         return parents::gather(files, path, (&excludes, stop));
     }
     let mut all = Vec::new();
-    for found in select(files, &path.pattern)? {
-        let alone = !found.node.is_dir() && !excludes.is_empty();
-        if alone
-            && (excludes.matches_or_parent(found.named.as_bytes())
-                || excludes.matches_or_parent(found.named.name()))
-        {
+    for found in select(files, &path.pattern, &|named| is_excluded(&excludes, named))? {
+        if !found.node.is_dir() && is_excluded(&excludes, &found.named) {
             continue;
         }
         all.push(gather_match(files, &found, (&excludes, stop))?);
     }
     Ok(all)
+}
+
+/// Finds out whether [`gather`] would find what `path` names, without a look at what that is.
+pub(crate) fn look(files: &dyn Files, path: &CopiedPath) -> Result<(), BuildErrorKind> {
+    let excludes = excludes(path)?;
+    if path.parents {
+        return parents::look(files, path);
+    }
+    select(files, &path.pattern, &|named| is_excluded(&excludes, named)).map(drop)
+}
+
+fn excludes(path: &CopiedPath) -> Result<PatternSet, BuildErrorKind> {
+    PatternSet::new(&path.excludes).map_err(|e| BuildErrorKind::Copy {
+        message: format!("--exclude: {e}"),
+        help: Some("the patterns are those of .dockerignore".to_owned()),
+    })
+}
+
+/// Whether something that is no directory is left out by what it is called.
+fn is_excluded(excludes: &PatternSet, named: &LayerPath) -> bool {
+    !excludes.is_empty()
+        && (excludes.matches_or_parent(named.as_bytes()) || excludes.matches_or_parent(named.name()))
 }
 
 fn gather_match(

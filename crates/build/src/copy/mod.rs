@@ -135,7 +135,8 @@ pub(crate) fn read(
     Ok(reading)
 }
 
-fn wanted(op: &CopyOp, pattern: &str) -> CopiedPath {
+/// What `op` takes of the files that `pattern` names.
+pub(crate) fn wanted(op: &CopyOp, pattern: &str) -> CopiedPath {
     CopiedPath { pattern: pattern.to_owned(), parents: op.parents, excludes: op.excludes.clone() }
 }
 

@@ -11,7 +11,7 @@ use kiln_layer::path::LayerPath;
 use kiln_layer::stop::Stop;
 use kiln_plan::CopiedPath;
 
-use crate::copy::select::{bad_pattern, select};
+use crate::copy::select::{Match, bad_pattern, select};
 use crate::copy::source::{Gathered, Item, hash};
 use crate::error::BuildErrorKind;
 use crate::files::{Files, NodeKind, follow};
@@ -22,21 +22,9 @@ pub(crate) fn gather(
     path: &CopiedPath,
     (excludes, stop): (&PatternSet, Stop<'_>),
 ) -> Result<Vec<Gathered>, BuildErrorKind> {
-    let (head, tail) = split_pivot(&path.pattern);
-    let wanted = Wanted::new(tail)?;
-    let as_written = |error| match error {
-        BuildErrorKind::MissingSource { whence, nearest, hidden_by, .. } => {
-            BuildErrorKind::MissingSource { pattern: path.pattern.clone(), whence, nearest, hidden_by }
-        }
-        other => other,
-    };
-    if !has_wildcard(&path.pattern) {
-        // Only to say so if it is not there.
-        let whole = LayerPath::clean(head).join(wanted.pattern.as_bytes());
-        select(files, &String::from_utf8_lossy(whole.as_bytes())).map_err(as_written)?;
-    }
+    let (wanted, bases) = find(files, path)?;
     let mut all = Vec::new();
-    for base in select(files, head).map_err(as_written)? {
+    for base in bases {
         let mut top = Item::top(&base);
         if base.real.is_root() {
             // That of a whole context or image is nobody's intention.
@@ -50,6 +38,35 @@ pub(crate) fn gather(
         all.push(Gathered { name: Vec::new(), items });
     }
     Ok(all)
+}
+
+/// Finds out whether [`gather`] would find what `path` names.
+pub(crate) fn look(files: &dyn Files, path: &CopiedPath) -> Result<(), BuildErrorKind> {
+    find(files, path).map(drop)
+}
+
+/// The part of `path` behind the pivot, and the directories that the part before it names.
+fn find(files: &dyn Files, path: &CopiedPath) -> Result<(Wanted, Vec<Match>), BuildErrorKind> {
+    let (head, tail) = split_pivot(&path.pattern);
+    let wanted = Wanted::new(tail)?;
+    let as_written = |error| match error {
+        BuildErrorKind::MissingSource { whence, nearest, hidden_by, .. } => {
+            BuildErrorKind::MissingSource { pattern: path.pattern.clone(), whence, nearest, hidden_by }
+        }
+        BuildErrorKind::DanglingSource { link, target, whence, hidden_by, .. } => {
+            let pattern = path.pattern.clone();
+            BuildErrorKind::DanglingSource { pattern, link, target, whence, hidden_by }
+        }
+        other => other,
+    };
+    if !has_wildcard(&path.pattern) {
+        // Only to say so if it is not there.
+        let whole = LayerPath::clean(head).join(wanted.pattern.as_bytes());
+        select(files, &String::from_utf8_lossy(whole.as_bytes()), &|_| false).map_err(as_written)?;
+    }
+    // Nothing is below a link that leads nowhere, so a wildcard may meet one on the way.
+    let bases = select(files, head, &|_| true).map_err(as_written)?;
+    Ok((wanted, bases))
 }
 
 /// `a/b/./c` is split where the first `/./` stands.

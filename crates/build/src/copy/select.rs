@@ -4,8 +4,8 @@ use kiln_dockerfile::glob::{has_wildcard, matches};
 use kiln_dockerfile::suggest;
 use kiln_layer::path::LayerPath;
 
-use crate::error::BuildErrorKind;
-use crate::files::{Files, Node, follow};
+use crate::error::{BuildErrorKind, IgnoredBy};
+use crate::files::{Files, Node, NodeKind, follow};
 
 /// Something that a source pattern matched.
 #[derive(Clone, Debug)]
@@ -17,8 +17,13 @@ pub(crate) struct Match {
     pub(crate) node: Node,
 }
 
-/// What `pattern` matches, sorted. A pattern without wildcards must match; one with wildcards may match nothing.
-pub(crate) fn select(files: &dyn Files, pattern: &str) -> Result<Vec<Match>, BuildErrorKind> {
+/// What `pattern` matches, sorted. A pattern without wildcards must match; one with wildcards may match nothing. A link that leads
+/// nowhere is an error as with BuildKit, unless a wildcard met it and it is `left_out`.
+pub(crate) fn select(
+    files: &dyn Files,
+    pattern: &str,
+    left_out: &dyn Fn(&LayerPath) -> bool,
+) -> Result<Vec<Match>, BuildErrorKind> {
     let clean = LayerPath::clean(pattern);
     let named = if has_wildcard(pattern) { match_components(files, &clean)? } else { vec![clean] };
     let literal = !has_wildcard(pattern);
@@ -27,8 +32,12 @@ pub(crate) fn select(files: &dyn Files, pattern: &str) -> Result<Vec<Match>, Bui
         match follow(files, &named)? {
             Some((real, node)) => found.push(Match { named, real, node }),
             None if literal => return Err(missing(files, pattern, &named)?),
-            // A dangling link that a wildcard met is no reason to fail.
-            None => {}
+            None if left_out(&named) => {}
+            None => {
+                if let Some(dangling) = dangling(files, pattern, &named)? {
+                    return Err(dangling);
+                }
+            }
         }
     }
     Ok(found)
@@ -64,7 +73,7 @@ fn match_components(files: &dyn Files, pattern: &LayerPath) -> Result<Vec<LayerP
     // A literal tail behind a wildcard need not exist below each match.
     let mut there = Vec::with_capacity(found.len());
     for path in found {
-        if follow(files, &path)?.is_some() {
+        if follow(files, &path)?.is_some() || link_at(files, &path)?.is_some() {
             there.push(path);
         }
     }
@@ -88,10 +97,10 @@ pub(crate) fn bad_pattern(pattern: &LayerPath) -> BuildErrorKind {
 /// The error for a source that is not there: the nearest name, and the ignore rule that hides it if one does. A socket is there, but no
 /// image holds one.
 fn missing(files: &dyn Files, pattern: &str, path: &LayerPath) -> Result<BuildErrorKind, BuildErrorKind> {
-    let hidden_by = files.hidden_by(path).or_else(|| {
-        // A whole directory above may be ignored.
-        std::iter::successors(path.parent(), LayerPath::parent).find_map(|dir| files.hidden_by(&dir))
-    });
+    if let Some(dangling) = dangling(files, pattern, path)? {
+        return Ok(dangling);
+    }
+    let hidden_by = hidden_by(files, path);
     if hidden_by.is_none() && is_socket(files, path)? {
         return Ok(BuildErrorKind::Copy {
             message: format!("{pattern:?} is a socket, which no image can hold"),
@@ -105,6 +114,42 @@ fn missing(files: &dyn Files, pattern: &str, path: &LayerPath) -> Result<BuildEr
         nearest,
         hidden_by,
     })
+}
+
+/// The rule that hides `path`, or a whole directory above it.
+fn hidden_by(files: &dyn Files, path: &LayerPath) -> Option<IgnoredBy> {
+    std::iter::successors(Some(path.clone()), LayerPath::parent).find_map(|path| files.hidden_by(&path))
+}
+
+/// Where the symbolic link at `path` is and what it says, if `path` is one that can be got at.
+fn link_at(files: &dyn Files, path: &LayerPath) -> Result<Option<(LayerPath, Vec<u8>)>, BuildErrorKind> {
+    let Some(parent) = path.parent() else { return Ok(None) };
+    let Some((parent, node)) = follow(files, &parent)? else { return Ok(None) };
+    if !node.is_dir() {
+        return Ok(None);
+    }
+    Ok(match files.node(&parent.join(path.name()))?.map(|node| node.kind) {
+        Some(NodeKind::Symlink { target }) => Some((parent, target)),
+        _ => None,
+    })
+}
+
+/// The error for a link that leads nowhere, if `path` is one.
+fn dangling(
+    files: &dyn Files,
+    pattern: &str,
+    path: &LayerPath,
+) -> Result<Option<BuildErrorKind>, BuildErrorKind> {
+    let Some((parent, target)) = link_at(files, path)? else { return Ok(None) };
+    let behind = if target.starts_with(b"/") { LayerPath::root() } else { parent };
+    let behind = LayerPath::clean(format!("{}/{}", text(behind.as_bytes()), text(&target)));
+    Ok(Some(BuildErrorKind::DanglingSource {
+        pattern: pattern.to_owned(),
+        link: text(path.as_bytes()),
+        target: text(&target),
+        whence: files.whence().to_owned(),
+        hidden_by: hidden_by(files, &behind),
+    }))
 }
 
 fn is_socket(files: &dyn Files, path: &LayerPath) -> Result<bool, BuildErrorKind> {

@@ -25,7 +25,7 @@ pub(crate) const CASES: &[Case] = &[
     ("base: an unknown image", unknown),
 ];
 
-fn layer(text: &str) -> Vec<u8> {
+pub(crate) fn layer(text: &str) -> Vec<u8> {
     Tape::new().with("f", text.as_bytes(), (0o644, 0)).bytes()
 }
 

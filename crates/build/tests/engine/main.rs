@@ -9,6 +9,7 @@
     reason = "a test program, which clippy does not recognise without libtest"
 )]
 
+mod absent;
 mod bases;
 mod caching;
 mod collecting;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let mut cases = [
+        absent::CASES,
         bases::CASES,
         caching::CASES,
         collecting::CASES,

@@ -98,7 +98,7 @@ pub(super) fn run(args: &BuildArgs, setting: &Setting<'_>) -> Result<(), Failed>
                 drop(prepared);
                 footing = rootless::climb(&setting.store)?;
             }
-            let error = BuildError { at: error.at, kind: footing.obstacles() };
+            let error = BuildError::new(error.at, footing.obstacles());
             CliError::Build { error: Box::new(error), dockerfile, lacks_ids }
         }
         Err(error) => error,
@@ -160,12 +160,9 @@ fn wants_namespace(error: &BuildError) -> bool {
 fn fail(error: &CliError, setting: &Setting<'_>, screen: &Screen) -> u8 {
     if screen.is_json() {
         let report = error.report();
-        screen.ending(&Ending::Error {
-            message: report.message,
-            line: report.at.map(|at| at.line),
-            exit_code: report.status,
-        });
-        return report.status;
+        let status = report.status;
+        screen.ending(&Ending::of(report));
+        return status;
     }
     excerpt::tell(error, setting.environment.look(), !screen.shows_whole_logs())
 }

@@ -28,7 +28,7 @@ pub(super) fn run(args: &ShellArgs, setting: &Setting<'_>) -> Result<(), Failed>
     let footing = rootless::climb(&setting.store)?;
     if footing.rung == Rung::None {
         let kind = footing.obstacles();
-        return Err(CliError::from(kiln_build::error::BuildError { at: None, kind }).into());
+        return Err(CliError::from(kiln_build::error::BuildError::new(None, kind)).into());
     }
     let engine = setting.engine(setting.client(&[]), footing.rung)?;
     let last = engine.history().last().map_err(CliError::from)?;

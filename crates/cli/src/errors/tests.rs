@@ -59,7 +59,7 @@ fn the_way_out() {
 fn at_line(text: &str, line: usize, kind: BuildErrorKind) -> CliError {
     let at = At { span: Span::new(0, 4), line, step: "s".to_owned() };
     let dockerfile = Dockerfile { name: "Dockerfile".to_owned(), text: text.to_owned() };
-    let error = Box::new(BuildError { at: Some(at), kind });
+    let error = Box::new(BuildError::new(Some(at), kind));
     CliError::Build { error, dockerfile: Box::new(dockerfile), lacks_ids: false }
 }
 

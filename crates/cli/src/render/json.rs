@@ -7,6 +7,8 @@
 use kiln_build::event::Event;
 use serde::Serialize;
 
+use crate::errors::Report;
+
 /// The version of the form.
 const VERSION: u32 = 1;
 
@@ -36,9 +38,40 @@ pub(crate) enum Ending {
         /// 1-based line of the Dockerfile.
         #[serde(skip_serializing_if = "Option::is_none")]
         line: Option<usize>,
+        /// What else was found out with it, in the order of the file.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        also: Vec<Further>,
         /// The exit status of `kiln`.
         exit_code: u8,
     },
+}
+
+impl Ending {
+    /// The end by an error.
+    pub(crate) fn of(report: Report<'_>) -> Self {
+        Self::Error {
+            message: report.message,
+            line: report.at.map(|at| at.line),
+            also: report.also.into_iter().map(Further::from).collect(),
+            exit_code: report.status,
+        }
+    }
+}
+
+/// A further error.
+#[derive(Debug, Serialize)]
+pub(crate) struct Further {
+    /// One sentence.
+    message: String,
+    /// 1-based line of the Dockerfile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+}
+
+impl From<Report<'_>> for Further {
+    fn from(report: Report<'_>) -> Self {
+        Self { message: report.message, line: report.at.map(|at| at.line) }
+    }
 }
 
 /// An event as a line.

@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kiln_build::error::{At, BuildError, BuildErrorKind};
 use kiln_build::event::{Event, Stream, TaskId, TaskKind, TaskOutcome};
+use kiln_dockerfile::span::Span;
 
+use crate::errors::{CliError, Dockerfile};
+use crate::excerpt::{self, Ink};
 use crate::render::plain::Plain;
 use crate::render::tty::{Size, Tty};
 use crate::render::{json, text};
@@ -141,9 +145,39 @@ fn rawjson() {
     out.push_str(&json::ending(&json::Ending::Error {
         message: "no".to_owned(),
         line: Some(7),
+        also: Vec::new(),
         exit_code: 1,
     }));
     check("story.json", &out);
+}
+
+#[test]
+fn what_was_found_out_with_an_error_is_told_with_it() {
+    let error = |start, line, what: &str| {
+        let kind = BuildErrorKind::MissingSource {
+            pattern: what.to_owned(),
+            whence: "the build context".to_owned(),
+            nearest: Some("c".to_owned()),
+            hidden_by: None,
+        };
+        BuildError::new(Some(At { span: Span::new(start, start + 1), line, step: String::new() }), kind)
+    };
+    let text = "COPY a /\nCOPY b /\n".to_owned();
+    let error = BuildError { also: vec![error(14, 2, "b")], ..error(5, 1, "a") };
+    let dockerfile = Box::new(Dockerfile { name: "Dockerfile".to_owned(), text });
+    let error = CliError::Build { error: Box::new(error), dockerfile, lacks_ids: false };
+    let drawn = excerpt::error(&error.report(), Ink { colour: false, columns: 100 });
+    let one = |line, what| {
+        format!(
+            "error: \"{what}\" is not in the build context\n --> Dockerfile:{line}:6\n  |\n{line} | COPY {what} /\n  |      ^\n  |\n\
+             {:2}= help: did you mean \"c\"?\n",
+            ""
+        )
+    };
+    assert_eq!(drawn, one(1, "a") + &one(2, "b"));
+    let json = json::ending(&json::Ending::of(error.report()));
+    let wanted = r#"{"v":1,"event":"error","message":"\"a\" is not in the build context","line":1,"also":[{"message":"\"b\" is not in the build context","line":2}],"exit_code":2}"#;
+    assert_eq!(json.trim_end(), wanted);
 }
 
 /// What a terminal shows after the bytes of all frames: enough of ECMA-48 for what `Tty` writes.

@@ -39,7 +39,7 @@ const FILES: [(&str, &str); 5] = [
     ("debug.log", "l"),
 ];
 
-const MISTAKES: [Mistake; 29] = [
+const MISTAKES: [Mistake; 31] = [
     mistake("instruction", "FROM base\nRUM true\n", 2, &["RUM", "RUN", ":2|line 2"]),
     mistake("flag", "FROM base\nCOPY --chwon=1 app.txt /\n", 2, &["--chwon", "--chown", ":2|line 2"]),
     mistake(
@@ -71,6 +71,13 @@ const MISTAKES: [Mistake; 29] = [
         2,
         &["mian.py", "src/main.py", ":2|line 2"],
     ),
+    mistake(
+        "all that is missing",
+        "FROM base AS a\nCOPY ap.txt /\nFROM base\nCOPY --from=a /x /\nCOPY debug.log app.txt src/mian.py /x/\n",
+        2,
+        &["ap.txt", ":2:6", "debug.log", ":5:6", "*.log", "src/mian.py", ":5:24", "src/main.py"],
+    ),
+    mistake("a link to nowhere", "FROM base\nCOPY nowhere* /x/\n", 2, &["nowhere/file", "--exclude", ":2:6"]),
     mistake(
         "hidden",
         "FROM base\nCOPY debug.log /\n",
@@ -120,7 +127,7 @@ const MISTAKES: [Mistake; 29] = [
 fn mistakes() {
     let kiln = Kiln::new(Actor::NoSub);
     let context = kiln.scratch.tree("context", &FILES);
-    let links = [("outside", "/etc/passwd"), ("folder-outside", "/etc")];
+    let links = [("outside", "/etc/passwd"), ("folder-outside", "/etc"), ("nowhere-to-go", "nowhere/file")];
     for (link, target) in links {
         fs_err::os::unix::fs::symlink(target, context.join(link)).expect("scratch is writable");
     }
