@@ -1,9 +1,10 @@
 //! Overlay mounts, always with `userxattr`, so that root's and a user's stores look alike.
 //!
-//! Directories are handed to the kernel as `/proc/self/fd/N`: that has no length limit to run
-//! into, needs no escaping, and leaves no path of the host in the sandbox's mount table.
+//! Directories are handed to the kernel as `.` while the process stands in them, or where it is too old for one at a time as
+//! `/proc/self/fd/N`: that has no length limit to run into, needs no escaping, and leaves no path of the host in the sandbox's mount
+//! table, as descriptors would.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -21,18 +22,91 @@ use crate::error::Error;
 use crate::mount;
 use crate::spec::Scratch;
 
+/// A new overlay, mounted nowhere yet: `lower` topmost first, and `scratch` for the writes.
+///
+/// `anchor` is a directory to mount on for a moment, where an old kernel knows no other way; nobody
+/// else may see this process's mounts.
+pub(crate) fn mount(lower: &[PathBuf], scratch: Option<&Scratch>, anchor: &Path) -> Result<OwnedFd, Error> {
+    let layers = lower.len();
+    let failed = |detail: String, source: io::Error| Error::Overlay { layers, detail, source };
+    match by_context(lower, scratch) {
+        Ok(mount) => Ok(mount),
+        // Before 6.7 there is no `lowerdir+`.
+        Err(Refusal::Kernel { error: Errno::INVAL | Errno::NOSYS, .. }) => {
+            let opened = open_all(lower, scratch)?;
+            by_options(&opened, anchor).map_err(|error| failed(String::new(), error))
+        }
+        Err(Refusal::Kernel { detail, error }) => Err(failed(detail, error.into())),
+        Err(Refusal::Directory(error)) => Err(error),
+    }
+}
+
+/// Why an overlay was not made by steps.
+enum Refusal {
+    /// One of its directories cannot be entered.
+    Directory(Error),
+    /// The kernel refuses, with what it said.
+    Kernel { detail: String, error: Errno },
+}
+
+impl From<Errno> for Refusal {
+    fn from(error: Errno) -> Self {
+        Self::Kernel { detail: String::new(), error }
+    }
+}
+
+fn unusable(path: &Path, error: Errno) -> Error {
+    Error::Source { path: beneath::shown(path), source: error.into() }
+}
+
+/// The way of today: step by step. The working directory is afterwards what it was.
+fn by_context(lower: &[PathBuf], scratch: Option<&Scratch>) -> Result<OwnedFd, Refusal> {
+    let context = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let set = |key: &CStr, directory: &Path| -> Result<(), Refusal> {
+        rustix::process::chdir(directory).map_err(|error| Refusal::Directory(unusable(directory, error)))?;
+        Ok(fsconfig_set_string(context.as_fd(), key, c".")?)
+    };
+    let configure = || {
+        fsconfig_set_flag(context.as_fd(), c"userxattr")?;
+        lower.iter().try_for_each(|lower| set(c"lowerdir+", lower))?;
+        if let Some(scratch) = scratch {
+            fsconfig_set_flag(context.as_fd(), c"volatile")?;
+            set(c"upperdir", &scratch.upper)?;
+            set(c"workdir", &scratch.work)?;
+        }
+        fsconfig_create(context.as_fd())?;
+        Ok(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
+    };
+    let here = rustix::fs::openat(rustix::fs::CWD, c".", DIRECTORY, Mode::empty())?;
+    let mounted = configure();
+    rustix::process::fchdir(here)?;
+    mounted.map_err(|refusal| match refusal {
+        Refusal::Kernel { error, .. } => Refusal::Kernel { detail: explanation(&context), error },
+        directory => directory,
+    })
+}
+
+/// How a directory is opened that is only to be named.
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// The messages that the kernel left in a file system context.
+fn explanation(context: &OwnedFd) -> String {
+    let mut lines = Vec::new();
+    let mut line = [0; 512];
+    while let Ok(length) = rustix::io::read(context, &mut line) {
+        lines.push(String::from_utf8_lossy(&line[..length]).trim().to_owned());
+    }
+    lines.join("; ")
+}
+
 /// Directories of one overlay, opened.
 struct Opened {
     lower: Vec<OwnedFd>,
     scratch: Option<(OwnedFd, OwnedFd)>,
 }
 
-/// A new overlay, mounted nowhere yet: `lower` topmost first, and `scratch` for the writes.
-///
-/// `anchor` is a directory to mount on for a moment, where an old kernel knows no other way; nobody
-/// else may see this process's mounts.
-pub(crate) fn mount(lower: &[PathBuf], scratch: Option<&Scratch>, anchor: &Path) -> Result<OwnedFd, Error> {
-    // One descriptor per layer; the program gets the limit as it was.
+/// One descriptor for each directory; the program gets the limit as it was.
+fn open_all(lower: &[PathBuf], scratch: Option<&Scratch>) -> Result<Opened, Error> {
     let limit = getrlimit(Resource::Nofile);
     let layers = lower.len() as u64 + 64;
     if limit.current.is_some_and(|current| current < layers) {
@@ -40,29 +114,15 @@ pub(crate) fn mount(lower: &[PathBuf], scratch: Option<&Scratch>, anchor: &Path)
         // Where it is refused, opening the layers says so.
         let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
     }
-    let mounted = open(lower, scratch).and_then(|opened| mount_opened(&opened, anchor));
+    let opened = open(lower, scratch);
     let _ = setrlimit(Resource::Nofile, limit);
-    mounted
-}
-
-fn mount_opened(opened: &Opened, anchor: &Path) -> Result<OwnedFd, Error> {
-    let layers = opened.lower.len();
-    let failed = |detail: String, source: io::Error| Error::Overlay { layers, detail, source };
-    match by_context(opened) {
-        Ok(mount) => Ok(mount),
-        // Before 6.7 there is no `lowerdir+`.
-        Err((detail, Errno::INVAL | Errno::NOSYS)) => {
-            by_options(opened, anchor).map_err(|error| failed(detail, error))
-        }
-        Err((detail, error)) => Err(failed(detail, error.into())),
-    }
+    opened
 }
 
 fn open(lower: &[PathBuf], scratch: Option<&Scratch>) -> Result<Opened, Error> {
     let open = |path: &Path| {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty())
-            .map_err(|error| Error::Source { path: beneath::shown(path), source: error.into() })
+        rustix::fs::openat(rustix::fs::CWD, path, DIRECTORY, Mode::empty())
+            .map_err(|error| unusable(path, error))
     };
     let scratch = scratch.map(|scratch| Ok((open(&scratch.upper)?, open(&scratch.work)?)));
     Ok(Opened {
@@ -73,34 +133,6 @@ fn open(lower: &[PathBuf], scratch: Option<&Scratch>) -> Result<Opened, Error> {
 
 fn name(directory: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", directory.as_raw_fd())
-}
-
-fn by_context(opened: &Opened) -> Result<OwnedFd, (String, Errno)> {
-    let context = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|error| (String::new(), error))?;
-    let configure = || {
-        fsconfig_set_flag(context.as_fd(), c"userxattr")?;
-        for lower in &opened.lower {
-            fsconfig_set_string(context.as_fd(), c"lowerdir+", name(lower))?;
-        }
-        if let Some((upper, work)) = &opened.scratch {
-            fsconfig_set_flag(context.as_fd(), c"volatile")?;
-            fsconfig_set_string(context.as_fd(), c"upperdir", name(upper))?;
-            fsconfig_set_string(context.as_fd(), c"workdir", name(work))?;
-        }
-        fsconfig_create(context.as_fd())?;
-        fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
-    };
-    configure().map_err(|error| (explanation(&context), error))
-}
-
-/// The messages that the kernel left in a file system context.
-fn explanation(context: &OwnedFd) -> String {
-    let mut lines = Vec::new();
-    let mut line = [0; 512];
-    while let Ok(length) = rustix::io::read(context, &mut line) {
-        lines.push(String::from_utf8_lossy(&line[..length]).trim().to_owned());
-    }
-    lines.join("; ")
 }
 
 /// The old way: one string of options, which must fit a page, and a place to mount on.

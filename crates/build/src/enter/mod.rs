@@ -16,7 +16,7 @@ use kiln_sandbox::{Network, Security, Spec, Ulimit};
 
 use crate::engine::Engine;
 use crate::error::{BuildError, BuildErrorKind};
-use crate::layers::{Layer, Pulled, forms, view_of};
+use crate::layers::{Layer, Pulled, forms};
 use crate::record::{Asked, BaseRecord, LayerRecord, PlanRecord, StepOutcome, StepRecord};
 use crate::request::SecretSource;
 use crate::run::{self, etc};
@@ -141,9 +141,8 @@ impl Engine {
         let lease = self.store().lease()?;
         let step = visit.step()?;
         let layers = self.layers_of(&visit.layers()?, &step.text)?;
-        let mut lower = run::lower_directories(self.store(), &layers, (JOBS, Stop::NEVER))?;
+        let (mut lower, view) = run::lower_directories(self.store(), &layers, (JOBS, Stop::NEVER))?;
         lower.splice(0..0, self.failed_tree(visit, step));
-        let view = view_of(self.store(), &layers)?;
         let op = visit.surroundings();
         let identity = users::identity(&view, &op.user)?;
         let scratch = Scratch::new(self.store())?;

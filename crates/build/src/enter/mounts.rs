@@ -120,7 +120,8 @@ impl Again<'_> {
         };
         let gone = || EnterError::Gone { step: format!("--mount from={from:?}") };
         let layers = self.engine.layers_of(&layers.ok_or_else(gone)?, "--mount")?;
-        let mut lower = run::lower_directories(self.engine.store(), &layers, (super::JOBS, Stop::NEVER))?;
+        let (mut lower, _) =
+            run::lower_directories(self.engine.store(), &layers, (super::JOBS, Stop::NEVER))?;
         if lower.is_empty() {
             lower.push(directory(&place.join("empty"))?);
         }

@@ -68,8 +68,11 @@ pub(crate) fn load_index(store: &Store, id: &Digest) -> Result<Index, BuildError
     kept::load_index(store, id)
 }
 
-/// A layer with the forms that it has by now.
+/// A layer with the forms that it has by now. A blob is not looked for again once there is a tree.
 pub(crate) fn handle(store: &Store, layer: &Layer) -> Result<Arc<LayerHandle>, BuildErrorKind> {
+    if let Some(handle) = layer.unpacked.get() {
+        return Ok(handle.clone());
+    }
     let trees = trees::of(store, &layer.id)?.unwrap_or_default();
     let form = |descriptor: &Descriptor| BlobForm {
         path: store.content().path_of(&descriptor.digest),
@@ -86,7 +89,11 @@ pub(crate) fn handle(store: &Store, layer: &Layer) -> Result<Arc<LayerHandle>, B
     };
     let absent = trees.is_empty() && blob.is_none();
     let later = if absent { import::later(store, &layer.id) } else { None };
-    Ok(Arc::new(LayerHandle { index: layer.index(store)?, trees, blob, later }))
+    let handle = Arc::new(LayerHandle { index: layer.index(store)?, trees, blob, later });
+    if !handle.trees.is_empty() {
+        layer.unpacked.set(handle.clone()).ok();
+    }
+    Ok(handle)
 }
 
 /// The unpacked layer, made if it is not there. `below` tells how directories look that the layer does not describe.

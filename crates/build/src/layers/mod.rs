@@ -41,6 +41,8 @@ pub(crate) struct Layer {
     /// Whether it is not in the store, but what is in it was told by a cache.
     pub(crate) told: bool,
     index: OnceLock<Arc<Index>>,
+    /// Once it has a tree: nothing that a build asks of it changes any more, and many steps ask.
+    unpacked: OnceLock<Arc<LayerHandle>>,
 }
 
 /// A base image's layer blob.
@@ -53,7 +55,15 @@ pub(crate) struct Pulled {
 impl Layer {
     /// A layer whose index is read when needed.
     pub(crate) fn new(id: Digest, content: Digest, pulled: Option<Pulled>) -> Self {
-        Self { id, content, pulled, ran: false, told: false, index: OnceLock::new() }
+        Self {
+            id,
+            content,
+            pulled,
+            ran: false,
+            told: false,
+            index: OnceLock::new(),
+            unpacked: OnceLock::new(),
+        }
     }
 
     /// A layer just made.
@@ -63,7 +73,7 @@ impl Layer {
 
     fn with_id(id: Digest, index: Arc<Index>) -> Self {
         let content = index.content_id();
-        Self { id, content, pulled: None, ran: false, told: false, index: OnceLock::from(index) }
+        Self { index: OnceLock::from(index), ..Self::new(id, content, None) }
     }
 
     /// The same, with word on where its times come from.

@@ -7,11 +7,13 @@ mod process;
 mod redact;
 mod ssh;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use kiln_layer::diff::diff_upper;
+use kiln_layer::handle::LayerHandle;
 use kiln_layer::index::Index;
 use kiln_layer::path::LayerPath;
 use kiln_layer::stop::Stop;
@@ -25,7 +27,7 @@ use crate::error::BuildErrorKind;
 use crate::event::SpanKind;
 use crate::files::rootfs::RootfsFiles;
 use crate::key::KeyParts;
-use crate::layers::{Layer, Rootfs, forms, trees, view_of};
+use crate::layers::{Layer, Rootfs, forms, view_of};
 use crate::request::Network as AskedNetwork;
 use crate::run::mounts::Mounts;
 pub(crate) use crate::run::mounts::placed;
@@ -125,9 +127,8 @@ impl Execution<'_> {
         let scratch = work.scratches.take(work.store)?;
         let span = work.reporter.span(SpanKind::Unpack, || "layers".to_owned());
         let on = (work.request.jobs, work.reporter.stop());
-        let lower = lower_directories(work.store, &self.rootfs.layers(work.puller())?, on)?;
+        let (lower, view) = lower_directories(work.store, &self.rootfs.layers(work.puller())?, on)?;
         drop(span);
-        let view = self.rootfs.view(work.puller())?;
         let identity = users::identity(&view, &op.user)?;
         let upper = scratch.path().join("upper");
         prepare_upper(&view, &upper, &op.cwd, work.store.owners())?;
@@ -192,36 +193,33 @@ impl Execution<'_> {
 
 /// The trees of all layers, topmost first, as overlayfs takes them: layers that change nothing are left out, and of one that
 /// occurs twice (the same COPY again) only the upper place counts, since it repeats everything that the lower one does. That holds
-/// for a tree that two layers are changes to as well: no whiteout of changes hides what lies below their layer.
+/// for a tree that two layers are changes to as well: no whiteout of changes hides what lies below their layer. And the view of them.
 pub(crate) fn lower_directories(
     store: &Store,
     layers: &[Arc<Layer>],
     (jobs, stop): (usize, Stop<'_>),
-) -> Result<Vec<PathBuf>, BuildErrorKind> {
-    let mut missing = Vec::new();
-    for (i, layer) in layers.iter().enumerate() {
-        if trees::of(store, &layer.id)?.is_none() {
-            missing.push(i);
-        }
-    }
+) -> Result<(Vec<PathBuf>, View), BuildErrorKind> {
+    let mut view = view_of(store, layers)?;
+    let bare = |(i, layer): (usize, &Arc<LayerHandle>)| layer.trees.is_empty().then_some(i);
+    let missing: Vec<usize> = view.layers().iter().enumerate().filter_map(bare).collect();
     if !missing.is_empty() {
-        let view = view_of(store, layers)?;
         side_by_side(jobs, missing.len(), |n| {
             let i = missing[n];
             let below = View::new(view.layers()[..i].to_vec());
             forms::ensure_tree(store, &layers[i], &below, stop)
         })?;
+        view = view_of(store, layers)?;
     }
-    let mut lower: Vec<PathBuf> = Vec::with_capacity(layers.len());
     let nothing = Index::default().content_id();
-    for layer in layers.iter().filter(|layer| layer.content != nothing) {
-        for tree in trees::of(store, &layer.id)?.into_iter().flatten().rev() {
-            lower.retain(|earlier| *earlier != tree);
-            lower.push(tree);
+    let (mut known, mut lower) = (HashSet::new(), Vec::with_capacity(layers.len()));
+    let unpacked = view.layers().iter().zip(layers).filter(|(_, layer)| layer.content != nothing);
+    for tree in unpacked.rev().flat_map(|(handle, _)| &handle.trees) {
+        if known.insert(tree.as_os_str()) {
+            lower.push(tree.clone());
         }
     }
-    lower.reverse();
-    Ok(lower)
+    drop(known);
+    Ok((lower, view))
 }
 
 /// Makes the working directory where the image lacks it, and gives the upper directory the face of the image's root.
