@@ -27,7 +27,7 @@ use crate::report::Reporter;
 use crate::request::{Mode, Request};
 use crate::schedule::{Permits, Slots};
 use crate::scratch::Scratches;
-use crate::store::{Store, note_use, read_json, write_json};
+use crate::store::{Store, note_use, read_json, write_json, write_named};
 use crate::why::Why;
 
 /// Says why a step of the build with this record is not taken from the cache.
@@ -194,7 +194,7 @@ impl Work<'_> {
         self.explain(turn.task, &parts);
         let tmp = self.store.tmp();
         // Before the step: of one that fails it is asked all the more what it was made of.
-        write_json(&tmp, &self.store.parts_path(key), &parts)?;
+        write_named(&tmp, &self.store.parts_path(key), &parts)?;
         let instruction = parts.instruction();
         // Of a large context they take as much room as its index.
         drop(parts);
@@ -254,7 +254,7 @@ impl Work<'_> {
         }
         let record = StepRecord { log: None, ..record };
         // No cache carries them: who asks for the step has them. The next miss is explained by them.
-        write_json(&self.store.tmp(), &self.store.parts_path(key), parts)?;
+        write_named(&self.store.tmp(), &self.store.parts_path(key), parts)?;
         write_json(&self.store.tmp(), &path, &record)?;
         Ok(Some(record))
     }

@@ -4,7 +4,9 @@
 //! know the 32 bit calls of a 64 bit host as well: a filter that ignores the architecture is
 //! walked around by one `int 0x80`, and one that forbids it breaks 32 bit images.
 
-use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
+use std::collections::BTreeMap;
+
+use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
 use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, sock_filter};
 
 use crate::profile::{self, Call};
@@ -14,9 +16,6 @@ const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 /// The low half of the first argument, on a little-endian machine.
 const FIRST_ARGUMENT: u32 = 16;
-
-/// The bit that marks a call of the x32 interface, which shares x86_64's architecture value.
-const X32: u32 = 0x4000_0000;
 
 const ALLOW: u32 = SECCOMP_RET_ALLOW;
 const EPERM: u32 = SECCOMP_RET_ERRNO | libc::EPERM as u32;
@@ -51,25 +50,74 @@ pub(crate) fn docker_default() -> Vec<sock_filter> {
     program
 }
 
+/// What becomes of a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Allowed,
+    Refused,
+    Unknown,
+    Clone,
+    Socket,
+    Personality,
+}
+
+impl Verdict {
+    /// Instructions that answer.
+    fn program(self) -> Vec<sock_filter> {
+        match self {
+            Self::Allowed => vec![answer(ALLOW)],
+            Self::Refused => vec![answer(EPERM)],
+            Self::Unknown => vec![answer(ENOSYS)],
+            Self::Clone => clone_rule(),
+            Self::Socket => one_of(&profile::SOCKET_REFUSED, EPERM, ALLOW),
+            Self::Personality => one_of(&profile::PERSONALITIES, ALLOW, EPERM),
+        }
+    }
+}
+
 /// The filter for one interface; it always answers.
 fn body(abi: &Abi) -> Vec<sock_filter> {
-    let number = abi.number;
     let mut program = vec![load(NUMBER)];
-    if_then(&mut program, BPF_JGE, X32, &[answer(ENOSYS)]);
-    if_then(&mut program, BPF_JGT, profile::NEWEST, &[answer(ENOSYS)]);
-    if_then(&mut program, BPF_JEQ, profile::CLONE3, &[answer(ENOSYS)]);
-    if_then(&mut program, BPF_JEQ, number(&profile::CLONE), &clone_rule());
-    if_then(&mut program, BPF_JEQ, number(&profile::SOCKET), &one_of(&profile::SOCKET_REFUSED, EPERM, ALLOW));
-    if_then(
-        &mut program,
-        BPF_JEQ,
-        number(&profile::PERSONALITY),
-        &one_of(&profile::PERSONALITIES, ALLOW, EPERM),
-    );
-    for refused in profile::REFUSED.iter().map(number).filter(|number| *number != profile::NONE) {
-        if_then(&mut program, BPF_JEQ, refused, &[answer(EPERM)]);
+    program.extend(search(&ranges(abi.number)));
+    program
+}
+
+/// Where each verdict begins to hold, by number, from 0 on. What is newer than the newest holds for the calls of x32, too.
+fn ranges(number: fn(&Call) -> u32) -> Vec<(u32, Verdict)> {
+    let ruled = [
+        (profile::CLONE3, Verdict::Unknown),
+        (number(&profile::CLONE), Verdict::Clone),
+        (number(&profile::SOCKET), Verdict::Socket),
+        (number(&profile::PERSONALITY), Verdict::Personality),
+    ];
+    let refused = profile::REFUSED.iter().map(|call| (number(call), Verdict::Refused));
+    let mut starts = BTreeMap::from([(0, Verdict::Allowed), (profile::NEWEST + 1, Verdict::Unknown)]);
+    for (number, verdict) in ruled.into_iter().chain(refused).filter(|(number, _)| *number != profile::NONE) {
+        starts.insert(number, verdict);
+        starts.entry(number + 1).or_insert(Verdict::Allowed);
     }
-    program.push(answer(ALLOW));
+    let mut ranges: Vec<(u32, Verdict)> = starts.into_iter().collect();
+    ranges.dedup_by_key(|(_, verdict)| *verdict);
+    ranges
+}
+
+/// A search by halves. The kernel tries every number when it takes the filter in, so a long row of comparisons would be
+/// paid for by each step, before its program begins.
+fn search(ranges: &[(u32, Verdict)]) -> Vec<sock_filter> {
+    let (low, high) = match ranges {
+        [] => return vec![answer(ENOSYS)],
+        [(_, verdict)] => return verdict.program(),
+        _ => ranges.split_at(ranges.len() / 2),
+    };
+    let from = high[0].0;
+    let (low, high) = (search(low), search(high));
+    let mut program = match u8::try_from(low.len()) {
+        Ok(length) => vec![jump(BPF_JGE, from, length, 0)],
+        // Further than a conditional jump reaches.
+        Err(_) => vec![jump(BPF_JGE, from, 0, 1), jump(BPF_JA, low.len() as u32, 0, 0)],
+    };
+    program.extend(low);
+    program.extend(high);
     program
 }
 
@@ -117,6 +165,9 @@ fn answer(value: u32) -> sock_filter {
 mod tests {
     use super::*;
 
+    /// The bit that marks a call of the x32 interface, which shares x86_64's architecture value.
+    const X32: u32 = 0x4000_0000;
+
     /// Runs the program as the kernel would, for the instructions that it uses.
     fn run(architecture: u32, number: u32, first: u32) -> u32 {
         let program = docker_default();
@@ -140,7 +191,6 @@ mod tests {
                 BPF_JMP => match code & 0xf0 {
                     BPF_JA => at += step.k as usize,
                     BPF_JEQ => branch(loaded == step.k),
-                    BPF_JGT => branch(loaded > step.k),
                     BPF_JGE => branch(loaded >= step.k),
                     other => panic!("jump {other}"),
                 },
@@ -182,6 +232,23 @@ mod tests {
         ];
         for (architecture, number, first, expected, name) in table {
             assert_eq!(run(architecture, number, first), expected, "{name} on {architecture:x}");
+        }
+    }
+
+    #[test]
+    fn each_number_gets_what_the_profile_says() {
+        for abi in ABIS {
+            let refused: Vec<u32> = profile::REFUSED.iter().map(abi.number).collect();
+            let ruled = [&profile::CLONE, &profile::SOCKET, &profile::PERSONALITY].map(abi.number);
+            for number in (0..1000).filter(|number| !ruled.contains(number)) {
+                let expected = match number {
+                    profile::CLONE3 => ENOSYS,
+                    _ if number > profile::NEWEST => ENOSYS,
+                    _ if refused.contains(&number) => EPERM,
+                    _ => ALLOW,
+                };
+                assert_eq!(run(abi.architecture, number, 0), expected, "{number} on {:x}", abi.architecture);
+            }
         }
     }
 

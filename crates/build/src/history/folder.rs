@@ -9,7 +9,7 @@ use kiln_oci::digest::Digest;
 use crate::error::BuildErrorKind;
 use crate::key::KeyParts;
 use crate::record::{BuildId, BuildRecord, Ending, FORMAT, Recording};
-use crate::store::{Store, read_json, write_json};
+use crate::store::{Store, read_json, write_named};
 
 /// How many builds are remembered.
 const KEPT: usize = 50;
@@ -181,7 +181,7 @@ impl<'a> History<'a> {
         let record = recording.ended(ending);
         for (place, parts) in recording.parts() {
             if let Some(key) = record.step(place).and_then(|step| step.key) {
-                write_json(&self.store.tmp(), &self.store.parts_path(&key), &parts)?;
+                write_named(&self.store.tmp(), &self.store.parts_path(&key), &parts)?;
             }
         }
         self.keep(&record)

@@ -11,7 +11,7 @@ use kiln_oci::media_type::{LayerCompression, compression_of};
 use serde::{Deserialize, Serialize};
 
 use crate::error::BuildErrorKind;
-use crate::store::{Store, read_json, write_bytes, write_json};
+use crate::store::{Store, note_use, read_json, write_bytes, write_json};
 
 /// The blobs that were made of a layer, by form.
 #[derive(Default, Serialize, Deserialize)]
@@ -44,7 +44,13 @@ pub(crate) fn save_index(store: &Store, index: &Index) -> Result<Digest, BuildEr
 
 /// Writes the index of layer `id`. Idempotent.
 pub(crate) fn save_index_as(store: &Store, id: &Digest, index: &Index) -> Result<(), BuildErrorKind> {
-    Ok(write_bytes(&store.tmp(), &store.index_path(id), &codec::encode(index))?)
+    let (path, bytes) = (store.index_path(id), codec::encode(index));
+    // Many steps leave what another left. To write it again would cost more: a file system brings to the disk what replaces something.
+    if fs_err::read(&path).is_ok_and(|known| known == bytes) {
+        note_use(&path);
+        return Ok(());
+    }
+    Ok(write_bytes(&store.tmp(), &path, &bytes)?)
 }
 
 /// The format of a blob of this media type.

@@ -54,6 +54,15 @@ pub(crate) fn write_json(tmp: &Path, path: &Path, value: &impl Serialize) -> io:
     })
 }
 
+/// Writes a record whose name tells what is in it: one that is there already stays, and counts as used.
+pub(crate) fn write_named(tmp: &Path, path: &Path, value: &impl Serialize) -> io::Result<()> {
+    if fs_err::metadata(path).is_ok_and(|known| known.len() > 0) {
+        note_use(path);
+        return Ok(());
+    }
+    write_json(tmp, path, value)
+}
+
 /// Reads a record; `None` if there is none, or one that this kiln cannot understand: a record only ever saves work.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     match fs_err::read(path) {
