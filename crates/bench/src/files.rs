@@ -19,8 +19,13 @@ pub(crate) enum Files {
     },
     /// One file `big` of so many MiB without a block on disk: all zeros.
     Sparse(u64),
-    /// One file `big` of so many MiB; by turns one MiB of random bytes and one of text.
-    Half(u64),
+    /// One file `big`; by turns one MiB of random bytes and one of text.
+    Half {
+        /// How many MiB.
+        mib: u64,
+        /// Other bytes for another number: what a tool has of one row should not help or hinder it in the next.
+        seed: u64,
+    },
     /// What the function says for the row's size.
     Of(fn(u32) -> Files),
 }
@@ -46,9 +51,9 @@ impl Files {
                 fs_err::write(path, text(u64::from(n), size))
             }),
             Self::Sparse(mib) => File::create(folder.join("big"))?.set_len(mib * MIB as u64),
-            Self::Half(mib) => {
+            Self::Half { mib, seed } => {
                 let mut big = BufWriter::new(File::create(folder.join("big"))?);
-                for n in 0..mib {
+                for n in (0..mib).map(|n| n + (seed << 32)) {
                     big.write_all(&if n % 2 == 0 { noise(n, MIB) } else { text(n, MIB) })?;
                 }
                 big.flush()
@@ -112,7 +117,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         Files::Many { count: 51, size: 1000 }.write(folder.path(), 1).unwrap();
         assert_eq!(fs_err::metadata(folder.path().join("dir0001/file000050.txt")).unwrap().len(), 1000);
-        Files::Half(2).write(folder.path(), 1).unwrap();
+        Files::Half { mib: 2, seed: 0 }.write(folder.path(), 1).unwrap();
         assert_eq!(fs_err::read(folder.path().join("big")).unwrap().len(), 2 * MIB);
         Files::Sparse(5).write(folder.path(), 1).unwrap();
         assert_eq!(fs_err::metadata(folder.path().join("big")).unwrap().len(), 5 * MIB as u64);

@@ -79,6 +79,7 @@ impl Stage<'_> {
                         self.work.ahead.offer(&made.layer);
                     }
                     result.rootfs.push(made.layer);
+                    result.made_anew = made.outcome == TaskOutcome::Done;
                     result.created = Some(made.created.clone());
                     Some(made.created)
                 }
@@ -101,13 +102,20 @@ impl Stage<'_> {
     /// A stage whose base is not in the store.
     fn unforeseen(&self) -> StageResult {
         self.work.unforeseen.fetch_add(1, Ordering::Relaxed);
-        StageResult { rootfs: Rootfs::empty(), history: Vec::new(), created: None, foreseen: false }
+        StageResult {
+            rootfs: Rootfs::empty(),
+            history: Vec::new(),
+            created: None,
+            made_anew: false,
+            foreseen: false,
+        }
     }
 
     /// FROM.
     fn start(&self, task: TaskId) -> Result<StageResult, BuildErrorKind> {
         let history = self.plan.config.history.clone();
-        let empty = |rootfs: Rootfs| StageResult { rootfs, history, created: None, foreseen: true };
+        let empty =
+            |rootfs: Rootfs| StageResult { rootfs, history, created: None, made_anew: false, foreseen: true };
         // A stage that starts from another says so by waiting for it, not by a task of its own.
         if let StageBase::Stage(i) = &self.plan.base {
             let parent = self.work.slots.wait(*i)?;
@@ -117,6 +125,7 @@ impl Stage<'_> {
                 rootfs: parent.rootfs.clone(),
                 history: parent.history.clone(),
                 created: parent.created.clone(),
+                made_anew: false,
                 foreseen: parent.foreseen,
             });
         }
@@ -187,6 +196,11 @@ impl Stage<'_> {
                 Op::Workdir(workdir) => self.workdir(workdir, &turn, rootfs),
             }?;
             let outcome = made.outcome.clone();
+            if so_far.made_anew && outcome == TaskOutcome::Cached && needs::looks_below(op) {
+                let same =
+                    "the step before it has made what was there before: from here on all may stay cached";
+                self.work.reporter.notice(Some(task), same.to_owned());
+            }
             Ok((made, outcome))
         })
     }

@@ -76,6 +76,8 @@ pub(crate) struct StageResult {
     pub(crate) history: Vec<History>,
     /// When its last layer was made, if any step has made one.
     pub(crate) created: Option<String>,
+    /// Whether its last step was made by this build, and not just as before.
+    pub(crate) made_anew: bool,
     /// Whether all of its steps are in the store; if not, its root filesystem is not to be looked at.
     pub(crate) foreseen: bool,
 }

@@ -103,6 +103,14 @@ fn same_again() {
     // Another command with the same result keeps what follows cached.
     let edited = ground.build("FROM base\nRUN echo 1 >/f; true\nRUN echo 2 > /g\n");
     assert_eq!(edited.outcomes(), [TaskOutcome::Done, TaskOutcome::Cached]);
+    let told = |done: &Done| {
+        done.events
+            .iter()
+            .filter(|e| matches!(e, Event::Notice { message, .. } if message.contains("was there before")))
+            .count()
+    };
+    let cached = ground.build(text);
+    assert_eq!([&first, &again, &edited, &cached].map(told), [0, 0, 1, 0]);
 }
 
 fn own_times() {
