@@ -29,7 +29,7 @@ pub struct Checked {
     pub findings: Vec<Diagnostic>,
     /// Base images that nothing is known of, and why: what depends on them was not checked.
     pub unknown: Vec<(String, String)>,
-    /// Findings are to fail the build: `# check=error=true`.
+    /// What was found fails the build: `# check=error=true`.
     pub strict: bool,
 }
 
@@ -78,6 +78,7 @@ pub fn check(
     checked.findings = lint::wanted(&parsed.dockerfile, &config, checked.findings);
     checked.findings.sort_by(|a, b| (a.span, a.severity, &a.message).cmp(&(b.span, b.severity, &b.message)));
     checked.findings.dedup();
+    checked.strict &= checked.findings.iter().any(lint::counts);
     Ok(checked)
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Words keep their raw spelling (quotes, escapes and variables in place): what a variable is worth
 //! is decided by `kiln-plan`, which calls [`crate::expand`]. Every node carries the [`Span`] it was
-//! written at. Instructions inside `ONBUILD` are parsed too, so that their mistakes are found
-//! where they are written.
+//! written at. Instructions inside `ONBUILD` are parsed too, so that what is wrong with them is
+//! told where they are written.
 
 use crate::span::{Span, Spanned};
 
@@ -60,7 +60,7 @@ pub struct From {
     pub platform: Option<Word>,
     /// The stage's name as written; compare without case.
     pub name: Option<Word>,
-    /// The comment lines directly above (a description for `--call=targets`).
+    /// The comment lines above; see [`adjoining`].
     pub comment: String,
 }
 
@@ -76,8 +76,19 @@ pub struct Instruction {
     pub text: String,
     /// What it says.
     pub kind: Kind,
-    /// The comment lines directly above.
+    /// The comment lines above; see [`adjoining`].
     pub comment: String,
+}
+
+/// The lines of an instruction's comment that describe it: those directly above it.
+///
+/// The whole comment is all comment lines since the last instruction, or since the last that was a `#` alone. An empty line among them
+/// stands as one. BuildKit takes all of it for `check=skip=`, and says that an empty line parts a description from its instruction.
+pub fn adjoining(comment: &str) -> &str {
+    if comment.ends_with('\n') {
+        return "";
+    }
+    comment.rsplit_once("\n\n").map_or(comment, |(_, last)| last)
 }
 
 /// The instructions.
@@ -114,8 +125,8 @@ pub enum Kind {
     /// `HEALTHCHECK`
     Healthcheck(Healthcheck),
     /// `ONBUILD instruction`: the raw text after the keyword (as recorded in the image), and what it
-    /// parses to.
-    Onbuild(String, Box<Instruction>),
+    /// parses to; nothing if no build can do it.
+    Onbuild(String, Option<Box<Instruction>>),
     /// `MAINTAINER text`
     Maintainer(Word),
 }

@@ -14,7 +14,7 @@ impl SignalError {
         let name = upper.strip_prefix("SIG").unwrap_or(&upper);
         match nearest(name, NAMES, true) {
             Some(near) => format!("did you mean `SIG{near}`?"),
-            None => "signals are names such as SIGTERM, or numbers above 0".to_owned(),
+            None => "signals are names such as SIGTERM, or numbers other than 0".to_owned(),
         }
     }
 }
@@ -25,14 +25,14 @@ const NAMES: [&str; 36] = [
     "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ", "RTMIN", "RTMAX",
 ];
 
-/// Accepts a positive number, or a name in any case with or without `SIG`, `RTMIN+1` to `RTMIN+15`
+/// Accepts a number other than 0, also below it, as BuildKit does, or a name in any case with or without `SIG`, `RTMIN+1` to `RTMIN+15`
 /// and `RTMAX-14` to `RTMAX-1` included.
 ///
 /// # Errors
 /// If `text` is neither.
 pub fn check(text: &str) -> Result<(), SignalError> {
     if let Ok(number) = text.parse::<i64>() {
-        return if number > 0 { Ok(()) } else { Err(SignalError(text.to_owned())) };
+        return if number != 0 { Ok(()) } else { Err(SignalError(text.to_owned())) };
     }
     let upper = text.to_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -50,16 +50,26 @@ mod tests {
 
     #[test]
     fn names_and_numbers() {
-        for good in ["SIGTERM", "term", "SigUsr1", "9", "RTMIN+3", "SIGRTMAX-14", "RTMAX", "64"] {
+        for good in ["SIGTERM", "term", "SigUsr1", "9", "RTMIN+3", "SIGRTMAX-14", "RTMAX", "64", "-1", "+9"] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
-        for bad in
-            ["", "0", "-1", "SIGNOPE", "RTMIN+16", "RTMAX-15", "RTMIN+0", "RTMIN+01", "SIGSIGTERM", "9 "]
-        {
+        for bad in [
+            "",
+            "0",
+            "-0",
+            "1.5",
+            "SIGNOPE",
+            "RTMIN+16",
+            "RTMAX-15",
+            "RTMIN+0",
+            "RTMIN+01",
+            "SIGSIGTERM",
+            "9 ",
+        ] {
             assert_eq!(check(bad), Err(SignalError(bad.to_owned())), "{bad}");
         }
         let way_out = |text: &str| SignalError(text.to_owned()).way_out();
         assert_eq!(way_out("SIGTREM"), "did you mean `SIGTERM`?");
-        assert!(way_out("0").contains("above 0"));
+        assert!(way_out("0").contains("other than 0"));
     }
 }

@@ -297,11 +297,8 @@ impl<'a> Graph<'a> {
         }
         match &self.nodes[number].start {
             Start::Stage(base) => {
-                let inner = |instruction: &'a Instruction| match &instruction.kind {
-                    Kind::Onbuild(_, inner) => Some(Cow::Borrowed(inner.as_ref())),
-                    _ => None,
-                };
-                Ok(self.own_instructions(*base).iter().filter_map(inner).collect())
+                let from = &self.file.stages[number].from;
+                trigger::of_stage(self.own_instructions(*base), from)
             }
             Start::Image(key) => {
                 let texts = bases.get(key).map_or(&[][..], |config| config.config.on_build.as_slice());

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kiln_dockerfile::ast::{ArgDecl, Instruction, Kind};
+use kiln_dockerfile::ast::{ArgDecl, Instruction, Kind, adjoining};
 use kiln_dockerfile::expand::{NoVariables, expand_word};
 use kiln_dockerfile::span::Span;
 
@@ -51,7 +51,7 @@ pub struct OutlineMount {
 /// The rest of a comment line that begins with `name`: a description of it.
 pub fn description(comment: &str, name: &str) -> String {
     let prefix = format!("{name} ");
-    let mut lines = comment.lines().filter_map(|line| line.strip_prefix(&prefix));
+    let mut lines = adjoining(comment).lines().filter_map(|line| line.strip_prefix(&prefix));
     lines.next().filter(|_| !name.is_empty()).unwrap_or_default().to_owned()
 }
 

@@ -287,7 +287,7 @@ impl<'a> Planner<'a> {
 fn declared_in<'i>(instruction: &'i Instruction, names: &mut BTreeSet<&'i str>) {
     match &instruction.kind {
         Kind::Arg(declarations) => names.extend(declarations.iter().map(|one| one.name.value.as_str())),
-        Kind::Onbuild(_, inner) => declared_in(inner, names),
+        Kind::Onbuild(_, Some(inner)) => declared_in(inner, names),
         _ => {}
     }
 }

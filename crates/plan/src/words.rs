@@ -87,7 +87,7 @@ impl<'v> Expander<'v> {
     pub(crate) fn expansion(&self, word: &Word, notes: &mut Notes) -> Option<Expansion> {
         let result = expand_word(&word.value, self.escape, self.variables);
         let expansion = self.noted(result, word, notes)?;
-        if expansion.unset.is_empty() && word.value.contains('$') {
+        if word.value.contains('$') {
             notes.values.insert(word.span.start, vec![expansion.text.clone()]);
         }
         Some(expansion)

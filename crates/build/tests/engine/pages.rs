@@ -18,6 +18,7 @@ pub(crate) const CASES: &[Case] = &[
     ("check: mistakes of all kinds are told at once, before images are asked for", at_once),
     ("check: a build tells once what it found, or fails if the file says so", builds),
     ("check: what an unknown base image could set is not missed", unknown_bases),
+    ("check: what only kiln finds is no failure", own),
     ("check: variables are followed into COPY, EXPOSE and WORKDIR", values),
 ];
 
@@ -99,6 +100,12 @@ fn choices() {
     assert_eq!(found(&directive, None, Some("")), "StageNameCasing LegacyKeyValueFormat UndefinedVar");
     let line = "FROM scratch\n# check=skip=UndefinedVar because\nLABEL a=$B\nLABEL c=$D\n";
     assert_eq!(found(line, None, None), "UndefinedVar");
+    // An empty line does not end the comment, one with nothing but its sign does.
+    let apart = "\n# check=skip=UndefinedVar\n\nFROM scratch\n# check=skip=UndefinedVar\n\n\nLABEL a=$B\n";
+    assert_eq!(found(apart, None, None), "");
+    assert_eq!(found(&apart.replace("\n\n\n", "\n#\n"), None, None), "UndefinedVar");
+    let reason = "# check=skip=UndefinedVar not now\n\nFROM scratch\nLABEL a=$B\n";
+    assert_eq!(found(reason, None, None), "");
     assert!(
         found(&format!("# check=skpi=all\n{text}"), None, None)
             .starts_with("invalid check option `skpi=all`")
@@ -160,6 +167,24 @@ fn unknown_bases() {
     assert!(found[0].message.contains("hots"));
 }
 
+fn own() {
+    let ground = Ground::new();
+    let text = "# check=error=true\nFROM scratch AS a\nONBUILD FOO x\n";
+    let done = ground.build(text);
+    let told = |event: &Event| matches!(event, Event::Finding { rule: Some("BrokenTrigger"), line: 3, .. });
+    assert!(done.events.iter().any(told), "{:?}", done.events);
+    let checked = check(&ground.request(text), None, None).unwrap();
+    assert_eq!((rules(&checked.findings), checked.strict), (vec!["BrokenTrigger"], false));
+    let error = ground.try_build(&ground.request(&format!("{text}LABEL a $B\n"))).err().unwrap();
+    let BuildErrorKind::Checks(found) = &error.kind else { panic!("{error:?}") };
+    assert_eq!(rules(found), ["BrokenTrigger", "LegacyKeyValueFormat", "UndefinedVar"]);
+    // Where it is used, it is a mistake.
+    let used = ground.fails("FROM scratch AS a\nONBUILD FOO x\nFROM a\n");
+    let BuildErrorKind::Dockerfile(found) = &used else { panic!("{used:?}") };
+    let found: Vec<&str> = found.iter().map(|found| found.message.as_str()).collect();
+    assert!(found.contains(&"in `ONBUILD FOO x` of stage `a`: unknown instruction: FOO"), "{found:?}");
+}
+
 fn values() {
     let ground = Ground::new();
     ground.write(".dockerignore", "target\n");
@@ -174,4 +199,10 @@ fn values() {
     assert_eq!(rules(found), want);
     request.build_args.insert("JAR".to_owned(), "src/a.jar".to_owned());
     assert!(!rules(&check(&request, None, None).unwrap().findings).contains(&"CopyIgnoredFile"));
+    // What expands to nothing is a relative path, too.
+    let text =
+        "FROM scratch\nARG W\nWORKDIR $W\nWORKDIR b\nFROM scratch\nWORKDIR ${NOT_SET}/x\nCOPY a $NOT_SET/\n";
+    let found = check(&ground.request(text), None, None).unwrap().findings;
+    assert_eq!(rules(&found), ["WorkdirRelativePath", "UndefinedVar", "UndefinedVar"]);
+    assert_eq!(found[0].message, "WORKDIR `$W` is empty, which leaves it to the base image");
 }

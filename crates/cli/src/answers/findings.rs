@@ -1,6 +1,7 @@
 //! What a check found, as JSON.
 //!
-//! The shape is that of BuildKit's `lint.LintResults`: `warnings`, `sources`, `buildError`; `location` is the whole instruction. On top
+//! The shape is that of BuildKit's `lint.LintResults`: `warnings`, `sources`, `buildError`; `location` is the whole instruction, or the last line of one
+//! with an empty line in it. On top
 //! of it each finding has `range`, `help` and, where the mend is certain, `fix`; all errors are in `errors`, of which `buildError` is the
 //! first. As with BuildKit a file that forbids findings has a `buildError` without a place for them.
 
@@ -17,7 +18,7 @@ use kiln_dockerfile::lint::{NO_EMPTY_CONTINUATION, Rule};
 use kiln_dockerfile::parse;
 use serde::Serialize;
 
-use crate::answers::location::{Location, Range, instruction_around};
+use crate::answers::location::{Location, Range, instruction_around, last_line};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -135,8 +136,12 @@ impl<'a> Page<'a> {
     }
 
     fn location(&self, found: &Diagnostic) -> Location {
-        let is_line = found.rule == Some(NO_EMPTY_CONTINUATION.name);
-        let span = if is_line { found.span } else { instruction_around(&self.file, found.span) };
+        let span = if found.rule == Some(NO_EMPTY_CONTINUATION.name) {
+            // BuildKit has read on when it says so.
+            last_line(self.text, found.span, self.file.directives.escape)
+        } else {
+            instruction_around(&self.file, found.span)
+        };
         Location::of(self.text, span)
     }
 

@@ -123,7 +123,7 @@ impl Config {
     /// `experimental=all` means BuildKit's experiments, so that a Dockerfile with `error=true` builds here if it builds there.
     pub fn runs(&self, rule: &Rule) -> bool {
         match rule.group {
-            Group::Stable => !self.skip.holds(rule),
+            Group::Stable | Group::Own => !self.skip.holds(rule),
             Group::Experimental => self.experimental.holds(rule) || self.asked.holds(rule),
             Group::Extra => {
                 let named = self.experimental.names.iter().any(|name| name == rule.name);

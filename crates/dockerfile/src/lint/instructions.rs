@@ -130,7 +130,11 @@ fn workdir(one: &Instruction, path: &Word, (state, place): (&mut State, &Place<'
         return;
     }
     for value in place.values(path).iter().filter(|value| !value.starts_with('/')) {
-        let message = format!("relative WORKDIR `{value}` depends on the base image");
+        let message = if value.is_empty() {
+            format!("WORKDIR `{}` is empty, which leaves it to the base image", path.value)
+        } else {
+            format!("relative WORKDIR `{value}` depends on the base image")
+        };
         let finding = Finding::new(path.span, message).help("set an absolute WORKDIR first");
         sink.add(&rule::WORKDIR_RELATIVE_PATH, &one.comment, finding);
     }

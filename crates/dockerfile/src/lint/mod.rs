@@ -76,6 +76,12 @@ pub fn wanted(file: &Dockerfile, config: &Config, findings: Vec<Diagnostic>) -> 
     findings.into_iter().filter(runs).collect()
 }
 
+/// Whether `error=true` makes a failure of a finding. Of what BuildKit does not look for it does not, unless that was asked for: a file
+/// that forbids findings builds here if it builds there.
+pub fn counts(found: &Diagnostic) -> bool {
+    found.rule.and_then(Rule::named).is_none_or(|rule| rule.group != Group::Own)
+}
+
 /// The comment above the instruction that begins last at or before `span`.
 fn comment_at(file: &Dockerfile, span: Span) -> &str {
     let own = |list: &'_ [crate::ast::Instruction]| {

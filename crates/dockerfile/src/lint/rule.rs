@@ -5,6 +5,8 @@
 pub enum Group {
     /// On unless skipped.
     Stable,
+    /// On unless skipped, and BuildKit does not have it: what it finds is no failure where a file forbids findings.
+    Own,
     /// BuildKit's own that are off unless `experimental=` names them, or all.
     Experimental,
     /// Those that BuildKit does not have: off unless named, by `experimental=` or on the command line.
@@ -26,7 +28,7 @@ impl Rule {
     /// The page about it in Docker's documentation, for those that BuildKit has: bots know a rule by it.
     pub fn url(&self) -> Option<String> {
         // The one that has no page there.
-        if self.group == Group::Extra || self.name == INVALID_BASE_IMAGE_PLATFORM.name {
+        if matches!(self.group, Group::Own | Group::Extra) || self.name == INVALID_BASE_IMAGE_PLATFORM.name {
             return None;
         }
         let mut page = String::new();
@@ -50,7 +52,7 @@ impl Rule {
 
     /// All rules.
     pub fn all() -> impl Iterator<Item = &'static Rule> {
-        STABLE.iter().chain(EXPERIMENTAL).chain(EXTRA)
+        STABLE.iter().chain(OWN).chain(EXPERIMENTAL).chain(EXTRA)
     }
 }
 
@@ -96,6 +98,11 @@ rules! {
     COPY_IGNORED_FILE "CopyIgnoredFile" "files that the ignore file excludes cannot be copied";
     EXPOSE_PROTO_CASING "ExposeProtoCasing" "the protocol in EXPOSE should be lowercase";
     EXPOSE_INVALID_FORMAT "ExposeInvalidFormat" "EXPOSE should not map host addresses or ports";
+}
+
+rules! {
+    OWN Own "The checks that are on by default and that BuildKit does not have.";
+    BROKEN_TRIGGER "BrokenTrigger" "an ONBUILD trigger should be an instruction that a build can do";
 }
 
 rules! {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ast::{Dockerfile, From, Kind, Word};
+use crate::ast::{Dockerfile, From, Kind, Word, adjoining};
 use crate::expand::{Lookup, NoVariables, expand_word};
 use crate::span::Span;
 use crate::suggest::nearest;
@@ -77,7 +77,7 @@ pub(super) fn check(text: &str, file: &Dockerfile, sink: &mut Sink) {
 
 /// A comment above a definition should begin with the name of what is defined.
 pub(super) fn described(instruction: &str, names: &[&Word], comment: &str, sink: &mut Sink) {
-    let (Some(line), Some(first)) = (comment.lines().last(), names.first()) else { return };
+    let (Some(line), Some(first)) = (adjoining(comment).lines().last(), names.first()) else { return };
     let word = line.split(' ').next().unwrap_or_default();
     let is_name = |name: &str| name == word || (instruction == "FROM" && name.to_lowercase() == word);
     if names.iter().any(|name| is_name(&name.value)) {

@@ -131,9 +131,24 @@ fn ignored_files() {
 
 #[test]
 fn descriptions_are_experimental() {
-    let text = "# V the version\nARG V=1\n# something else\nFROM a AS b\n# no\n\nARG X\n";
+    let text =
+        "# V the version\nARG V=1\n# something else\nFROM a AS b\n# no\n\nARG X\n# no\n\n# Y is\nARG Y\n";
     assert!(findings(text, None, "").is_empty());
     assert_eq!(findings(text, None, "experimental=all"), ["InvalidDefinitionDescription:b"]);
+}
+
+#[test]
+fn triggers() {
+    let text = "FROM a\nONBUILD FOO\n# check=skip=BrokenTrigger\nONBUILD COPY x\nONBUILD COPY x y\n";
+    let parsed = parse(text);
+    let found = |config: &str| {
+        let config = Config::parse(config).expect("a configuration");
+        let found = wanted(&parsed.dockerfile, &config, parsed.diagnostics.clone());
+        assert!(found.iter().all(|found| found.rule == Some(BROKEN_TRIGGER.name) && !counts(found)));
+        found.len()
+    };
+    assert_eq!((found(""), found("skip=all"), found("skip=BrokenTrigger;error=true")), (1, 0, 0));
+    assert_eq!(BROKEN_TRIGGER.url(), None);
 }
 
 #[test]

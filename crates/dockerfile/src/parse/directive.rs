@@ -36,6 +36,12 @@ pub(super) fn read(lines: &mut Lines<'_>, diagnostics: &mut Vec<Diagnostic>) -> 
                 .push(Diagnostic::error(span, format!("only one {name} parser directive can be used")));
             continue;
         }
+        // Of what follows the first word, BuildKit hands that of `syntax` to the frontend and takes that of `check` for a remark.
+        let first = || {
+            let word = value.value.split(' ').next().unwrap_or_default().to_owned();
+            let end = value.span.start + word.len();
+            Some(Spanned::new(word, Span::new(value.span.start, end)))
+        };
         match name.as_str() {
             "escape" if has_shebang => {}
             "escape" => match value.value.as_str() {
@@ -46,13 +52,8 @@ pub(super) fn read(lines: &mut Lines<'_>, diagnostics: &mut Vec<Diagnostic>) -> 
                     diagnostics.push(Diagnostic::error(value.span, message));
                 }
             },
-            "syntax" => {
-                // Words behind the first are arguments of that frontend.
-                let first = value.value.split(' ').next().unwrap_or_default().to_owned();
-                let end = value.span.start + first.len();
-                found.syntax = Some(Spanned::new(first, Span::new(value.span.start, end)));
-            }
-            _ => found.check = Some(value),
+            "syntax" => found.syntax = first(),
+            _ => found.check = first(),
         }
         seen.push(name);
     }

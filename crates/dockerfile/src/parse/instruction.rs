@@ -1,7 +1,8 @@
 //! One instruction: its keyword, flags, arguments and here-documents.
 
-use crate::ast::{From, Heredoc, Instruction, Kind};
-use crate::diagnostic::Diagnostic;
+use crate::ast::{From, Instruction, Kind};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::span::Span;
 use crate::suggest::{certain, nearest};
 
 use super::command::{healthcheck, run, shell};
@@ -13,7 +14,7 @@ use super::json::{self, Json};
 use super::keyword::Keyword;
 use super::lines::{Lines, Logical, Piece};
 use super::plain::{expose, from, stop_signal, volume};
-use super::values::{arg, pairs};
+use super::values::{arg, pairs, splits};
 
 /// What an instruction turned out to be.
 #[derive(Debug)]
@@ -32,6 +33,17 @@ pub(super) struct Reader<'r, 't> {
     pub(super) lines: &'r mut Lines<'t>,
     pub(super) escape: char,
     pub(super) diagnostics: &'r mut Vec<Diagnostic>,
+    /// The here-documents of the instruction at hand: where their bodies are, and their names.
+    bodies: Vec<(Span, String)>,
+    /// What is wrong with the trigger at hand is not left to the build that uses it.
+    refused: bool,
+}
+
+impl<'r, 't> Reader<'r, 't> {
+    /// For one instruction.
+    pub(super) fn new(lines: &'r mut Lines<'t>, escape: char, diagnostics: &'r mut Vec<Diagnostic>) -> Self {
+        Self { lines, escape, diagnostics, bodies: Vec::new(), refused: false }
+    }
 }
 
 impl Reader<'_, '_> {
@@ -52,6 +64,7 @@ impl Reader<'_, '_> {
         }
         let (raw_flags, args) = split_flags(rest, self.escape);
         let heredocs = self.heredocs(keyword, args);
+        self.refused |= as_trigger && !can_be_split(keyword, args, self.escape);
         let flags = Flags::check(keyword, &raw_flags, self.diagnostics);
         let input = Input { keyword, head, flags, args, heredocs, escape: self.escape };
         if keyword == Keyword::From {
@@ -61,7 +74,7 @@ impl Reader<'_, '_> {
             Ok(kind) => {
                 let start = head.span().start;
                 let mut span = piece.span();
-                if !heredocs_of(&kind).is_empty() {
+                if !self.bodies.is_empty() {
                     span.end = self.lines.last_end;
                 }
                 span.start = start;
@@ -86,7 +99,12 @@ impl Reader<'_, '_> {
         if !keyword.takes_heredocs() || json::parse(args) != Json::No {
             return Vec::new();
         }
-        heredoc::read(args, keyword, self.lines, self.diagnostics)
+        let earlier = self.diagnostics.len();
+        let opened = heredoc::read(args, keyword, self.lines, self.diagnostics);
+        self.refused |= self.diagnostics[earlier..].iter().any(is_error);
+        let bodies = opened.iter().map(|one| (one.heredoc.body_span, one.heredoc.name.clone()));
+        self.bodies = bodies.collect();
+        opened
     }
 
     /// The error is `None` if it is already among the diagnostics.
@@ -114,21 +132,34 @@ impl Reader<'_, '_> {
         kind.map_err(Some)
     }
 
+    /// A trigger is recorded as it is written, and read only where the image is used: what BuildKit would find wrong with it there and
+    /// not here is no error, but worth a warning.
     fn onbuild(&mut self, input: &Input<'_>) -> Result<Kind, Option<Diagnostic>> {
         if input.args.is_empty() {
             return Err(Some(input.needs_arguments()));
         }
-        let Item::Instruction(trigger) = self.parse(input.args, true) else { return Err(None) };
+        let earlier = self.diagnostics.len();
+        let item = self.parse(input.args, true);
+        let said = self.diagnostics.split_off(earlier);
+        let is_wrong = said.iter().any(is_error);
+        if is_wrong && self.refused {
+            self.diagnostics.extend(said);
+            return Err(None);
+        }
+        self.diagnostics.extend(said.into_iter().map(in_trigger));
+        let trigger = match item {
+            Item::Instruction(trigger) if !is_wrong => Some(Box::new(trigger)),
+            _ => None,
+        };
         // As recorded in images: to the end of the line, blanks included.
         let line = input.args.line;
         let mut raw = line.text[input.args.start..].to_owned();
-        for heredoc in heredocs_of(&trigger.kind) {
-            let body = &self.lines.text()[heredoc.body_span.start..heredoc.body_span.end];
+        for (span, name) in &self.bodies {
             raw.push('\n');
-            raw.push_str(body);
-            raw.push_str(&heredoc.name);
+            raw.push_str(&self.lines.text()[span.start..span.end]);
+            raw.push_str(name);
         }
-        Ok(Kind::Onbuild(raw, Box::new(trigger)))
+        Ok(Kind::Onbuild(raw, trigger))
     }
 
     fn forbidden(&mut self, keyword: Keyword, head: Piece<'_>) -> bool {
@@ -140,6 +171,7 @@ impl Reader<'_, '_> {
             _ => return false,
         };
         self.diagnostics.push(Diagnostic::error(head.span(), message));
+        self.refused = true;
         true
     }
 
@@ -162,21 +194,41 @@ impl Reader<'_, '_> {
         let fix = certain(head.text(), Keyword::names(), false);
         self.diagnostics.push(Diagnostic { fix, ..error.with_help(format!("did you mean `{known}`?")) });
         let meant = Keyword::parse(&known);
-        // The body of a here-document that was meant is not a row of instructions.
+        // The body of a here-document that was meant is not a row of instructions, as which BuildKit reads it.
         if let Some(keyword) = meant {
-            self.heredocs(keyword, rest);
+            self.refused |= !self.heredocs(keyword, rest).is_empty();
         }
         Item::Broken { meant }
     }
 }
 
-/// The here-documents of an instruction, those of a trigger included.
-fn heredocs_of(kind: &Kind) -> &[Heredoc] {
-    match kind {
-        Kind::Run(run) => &run.heredocs,
-        Kind::Copy(copy) | Kind::Add(copy) => &copy.heredocs,
-        Kind::Onbuild(_, trigger) => heredocs_of(&trigger.kind),
-        _ => &[],
+fn is_error(diagnostic: &Diagnostic) -> bool {
+    diagnostic.severity == Severity::Error
+}
+
+/// What was said of an instruction, when it is the trigger of an `ONBUILD`.
+fn in_trigger(said: Diagnostic) -> Diagnostic {
+    if !is_error(&said) {
+        return said;
+    }
+    let message = format!("no build can do this ONBUILD trigger: {}", said.message);
+    Diagnostic { severity: Severity::Warning, rule: Some("BrokenTrigger"), message, ..said }
+}
+
+/// Whether BuildKit takes the arguments apart, which it does before it knows what they are for: also those of triggers.
+fn can_be_split(keyword: Keyword, args: Piece<'_>, escape: char) -> bool {
+    let is_mixed = |args| json::parse(args) == Json::Mixed;
+    match keyword {
+        Keyword::Env | Keyword::Label => splits(args, escape),
+        Keyword::Healthcheck => !is_mixed(args.split_word().1),
+        Keyword::Add
+        | Keyword::Cmd
+        | Keyword::Copy
+        | Keyword::Entrypoint
+        | Keyword::Run
+        | Keyword::Shell
+        | Keyword::Volume => !is_mixed(args),
+        _ => true,
     }
 }
 

@@ -108,7 +108,13 @@ fn for_each_instruction(
     let mut comments: Vec<String> = Vec::new();
     while let Some(line) = lines.next(diagnostics) {
         let visible = lines.content(line).trim();
-        if visible.is_empty() || visible == "#" {
+        if visible.is_empty() {
+            if !comments.is_empty() {
+                comments.push(String::new());
+            }
+            continue;
+        }
+        if visible == "#" {
             comments.clear();
             continue;
         }
@@ -118,7 +124,7 @@ fn for_each_instruction(
         }
         let logical = Logical::read(line, lines, escape, diagnostics);
         let comment = std::mem::take(&mut comments).join("\n");
-        let mut reader = Reader { lines: &mut *lines, escape, diagnostics: &mut *diagnostics };
+        let mut reader = Reader::new(&mut *lines, escape, &mut *diagnostics);
         handle(&mut reader, &logical, comment);
     }
 }

@@ -68,6 +68,17 @@ pub(super) fn pairs(
     Ok(pairs)
 }
 
+/// Whether the arguments of `ENV` or `LABEL` fall into pairs, whatever their names are.
+pub(super) fn splits(args: Piece<'_>, escape: char) -> bool {
+    let words = words(args, escape);
+    let has_sign = |word: &Piece<'_>| word.text().contains('=');
+    match words.split_first() {
+        None => true,
+        Some((first, _)) if !has_sign(first) => !args.split_word().1.is_empty(),
+        Some((_, others)) => others.iter().all(has_sign),
+    }
+}
+
 fn blank_name(word: Piece<'_>, instruction: &str) -> Diagnostic {
     Diagnostic::error(word.span(), format!("{instruction} names can not be blank"))
 }

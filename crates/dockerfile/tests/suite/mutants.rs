@@ -91,7 +91,7 @@ fn check_span(text: &str, span: Span) {
 fn check_instruction(text: &str, one: &Instruction) {
     check_span(text, one.span);
     match &one.kind {
-        Kind::Onbuild(_, inner) => check_instruction(text, inner),
+        Kind::Onbuild(_, Some(inner)) => check_instruction(text, inner),
         Kind::Run(run) => {
             for doc in &run.heredocs {
                 check_span(text, doc.span);

@@ -91,7 +91,10 @@ fn kind(text: &str, kind: &Kind) -> String {
         Kind::Volume(list) => format!("volume {}", words(text, list)),
         Kind::StopSignal(w) => format!("stopsignal {}", word(text, w)),
         Kind::Healthcheck(check) => healthcheck(check),
-        Kind::Onbuild(raw, inner) => format!("onbuild {raw:?} {}", self::kind(text, &inner.kind)),
+        Kind::Onbuild(raw, inner) => {
+            let inner = inner.as_ref().map_or("nothing".to_owned(), |inner| self::kind(text, &inner.kind));
+            format!("onbuild {raw:?} {inner}")
+        }
         Kind::Maintainer(w) => format!("maintainer {}", word(text, w)),
     }
 }

@@ -68,7 +68,7 @@ fn instruction(text: &str, one: &Instruction, seen: &mut Signature) {
     );
     seen.add(format!("{:?}", std::mem::discriminant(&one.kind)));
     match &one.kind {
-        Kind::Onbuild(_, inner) => instruction(text, inner, seen),
+        Kind::Onbuild(_, Some(inner)) => instruction(text, inner, seen),
         Kind::Run(run) => {
             for doc in &run.heredocs {
                 span(text, doc.span);

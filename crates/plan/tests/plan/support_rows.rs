@@ -204,8 +204,8 @@ pub(crate) const ROWS: [Feature; 68] = [
     ),
     done(
         "ONBUILD",
-        "of images and of stages; with `--from` and mounts",
-        "FROM a\nONBUILD COPY --from=b x /\n",
+        "of images and of stages; with `--from` and mounts; a trigger that no build can do is recorded, with a warning, as BuildKit does without",
+        "FROM a\nONBUILD COPY --from=b x /\nONBUILD FOO\n",
     ),
     refused("RSYNC, NSYNC", "Charliecloud's own; use COPY", "FROM a\nRSYNC a b\n", "unknown instruction"),
     refused(
