@@ -12,7 +12,7 @@ use kiln_oci::source::SourceErrorKind;
 use kiln_plan::{BaseImage, Need, Planner};
 
 use crate::bases::Bases;
-use crate::checks::{believable, config, ignore};
+use crate::checks::{believable, config, ignore, platform};
 use crate::engine::Engine;
 use crate::error::{BuildError, BuildErrorKind};
 use crate::event::Sink;
@@ -58,13 +58,13 @@ pub fn check(
     });
     checked.strict = config.error;
     let ignore = ignore(request)?;
-    let mut facts = Facts { ignore: ignore.as_ref(), ..Facts::default() };
+    let mut facts = Facts { ignore: ignore.as_ref(), platform: Some(platform), ..Facts::default() };
     let mut stages = BTreeSet::new();
-    for platform in request.platforms.iter().filter(|_| parsed.stages_hold) {
+    for target in request.platforms.iter().filter(|_| parsed.stages_hold) {
         let mut planner =
-            Planner::lenient(&parsed.dockerfile, request.inputs(platform), request.target.is_none());
+            Planner::lenient(&parsed.dockerfile, request.inputs(target), request.target.is_none());
         if let Some((engine, sink, cancel)) = engine {
-            look_up(&mut planner, (request, platform), &Reporter::new(sink, cancel), engine, &mut checked)?;
+            look_up(&mut planner, (request, target), &Reporter::new(sink, cancel), engine, &mut checked)?;
         }
         facts.with_shell.extend(planner.with_shell());
         facts.bases.extend(planner.stage_bases());

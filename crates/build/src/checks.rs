@@ -10,6 +10,7 @@ use kiln_dockerfile::diagnostic::{Diagnostic, Severity};
 use kiln_dockerfile::ignore::Ignore;
 use kiln_dockerfile::lint::{self, Config, Facts};
 use kiln_dockerfile::span::{Span, line_column};
+use kiln_oci::platform::Platform;
 use kiln_plan::Planner;
 use kiln_plan::model::Plan;
 
@@ -34,6 +35,11 @@ pub(crate) fn ignore(request: &Request) -> Result<Option<Ignore>, BuildErrorKind
         }
         Context::Fetched(_) | Context::Empty => Ok(None),
     }
+}
+
+/// System and processor of a platform, for the checks.
+pub(crate) fn platform(text: &str) -> Option<(String, String)> {
+    text.parse::<Platform>().ok().map(|platform| (platform.os, platform.architecture))
 }
 
 /// The file's choice of checks; `BUILDKIT_DOCKERFILE_CHECK` replaces it.
@@ -97,6 +103,7 @@ impl<'a> Checks<'a> {
             with_shell: plan.with_shell.clone(),
             bases: plan.stage_bases.clone(),
             values: plan.values.clone(),
+            platform: Some(platform),
         };
         let others = parsed.diagnostics.iter().chain(&plan.warnings).cloned().collect();
         let mut found = lint::wanted(file, &self.config, others);

@@ -18,6 +18,7 @@ pub(crate) const CASES: &[Case] = &[
     ("check: mistakes of all kinds are told at once, before images are asked for", at_once),
     ("check: a build tells once what it found, or fails if the file says so", builds),
     ("check: what an unknown base image could set is not missed", unknown_bases),
+    ("check: a constant platform is known by its normal form", constant_platforms),
     ("check: what only kiln finds is no failure", own),
     ("check: variables are followed into COPY, EXPOSE and WORKDIR", values),
 ];
@@ -165,6 +166,28 @@ fn unknown_bases() {
     let found = check(&ground.request(text), None, None).unwrap().findings;
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].message.contains("hots"));
+}
+
+fn constant_platforms() {
+    let ground = Ground::new();
+    for (platform, stage, found) in [
+        ("linux/amd64", "x", true),
+        ("linux/x86_64", "build_amd64", false),
+        ("foo/bar", "x", true),
+        ("linux", "x", true),
+        ("windows", "for-windows", false),
+        ("arm64", "on-linux", false),
+        ("aarch64", "x", true),
+        ("aarch64", "arm64", false),
+        ("Linux/x86_64/v2", "for-amd64", false),
+        ("a/b/c/d", "x", false),
+        ("neither", "x", false),
+    ] {
+        let text = format!("FROM --platform={platform} scratch AS {stage}\n");
+        let told = check(&ground.request(&text), None, None).unwrap().findings;
+        let told = rules(&told).contains(&"FromPlatformFlagConstDisallowed");
+        assert_eq!(told, found, "{platform} AS {stage}");
+    }
 }
 
 fn own() {

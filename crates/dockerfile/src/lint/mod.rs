@@ -33,6 +33,9 @@ use sink::Sink;
 /// variables hold blanks.
 pub type Values = BTreeMap<usize, Vec<String>>;
 
+/// Reads a platform, giving the names of its system and its processor in their normal form; `None` if it is none.
+pub type ReadPlatform = fn(&str) -> Option<(String, String)>;
+
 /// What is known beyond the text.
 #[derive(Clone, Debug, Default)]
 pub struct Facts<'a> {
@@ -47,6 +50,8 @@ pub struct Facts<'a> {
     pub bases: BTreeMap<usize, usize>,
     /// The words of `COPY`, `ADD`, `EXPOSE` and `WORKDIR` that have variables, as far as these are known. Of others nothing is said.
     pub values: Values,
+    /// What reads a platform; without it nothing is said of constant ones.
+    pub platform: Option<ReadPlatform>,
 }
 
 /// Runs the checks that `config` leaves on over `file`, which was parsed from `text`.
@@ -54,7 +59,7 @@ pub struct Facts<'a> {
 /// Findings come in the order of the text; those with a `fix` can be mended by putting it in place of their span.
 pub fn check(text: &str, file: &Dockerfile, facts: &Facts<'_>, config: &Config) -> Vec<Diagnostic> {
     let mut sink = Sink::new(config.clone());
-    stages::check(text, file, &mut sink);
+    stages::check(text, file, facts, &mut sink);
     instructions::check(text, file, facts, &mut sink);
     instructions::casing(text, file, &mut sink);
     // The comment above an instruction may turn on what is off elsewhere.

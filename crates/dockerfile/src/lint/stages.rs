@@ -7,6 +7,7 @@ use crate::expand::{Lookup, NoVariables, expand_word};
 use crate::span::Span;
 use crate::suggest::nearest;
 
+use super::Facts;
 use super::reference;
 use super::rule;
 use super::sink::{Finding, Sink};
@@ -24,45 +25,14 @@ const PREDEFINED: [&str; 9] = [
     "TARGETSTAGE",
 ];
 
-/// Operating systems that may stand alone for a platform, as containerd knows them.
-const SYSTEMS: [&str; 17] = [
-    "aix",
-    "android",
-    "darwin",
-    "dragonfly",
-    "freebsd",
-    "hurd",
-    "illumos",
-    "ios",
-    "js",
-    "linux",
-    "nacl",
-    "netbsd",
-    "openbsd",
-    "plan9",
-    "solaris",
-    "windows",
-    "zos",
-];
-
-/// Other spellings of processors, and what they are normally called.
-const MACHINES: [(&str, &str); 6] = [
-    ("x86_64", "amd64"),
-    ("x86-64", "amd64"),
-    ("i386", "386"),
-    ("aarch64", "arm64"),
-    ("armhf", "arm"),
-    ("armel", "arm"),
-];
-
-pub(super) fn check(text: &str, file: &Dockerfile, sink: &mut Sink) {
+pub(super) fn check(text: &str, file: &Dockerfile, facts: &Facts<'_>, sink: &mut Sink) {
     let mut known = BTreeSet::new();
     let globals = Globals::new(file);
     for stage in &file.stages {
         let from = &stage.from;
         arguments(from, &globals, &known, sink);
         names(text, from, &mut known, sink);
-        platform(text, from, file.directives.escape, sink);
+        platform((text, file.directives.escape), from, facts, sink);
         if let Some(name) = &from.name {
             described("FROM", &[name], &from.comment, sink);
         }
@@ -183,7 +153,7 @@ fn arguments(from: &From, globals: &Globals, stages: &BTreeSet<String>, sink: &m
     }
 }
 
-fn platform(text: &str, from: &From, escape: char, sink: &mut Sink) {
+fn platform((text, escape): (&str, char), from: &From, facts: &Facts<'_>, sink: &mut Sink) {
     let Some(platform) = &from.platform else { return };
     if is_target(&platform.value, escape) {
         let message = format!("setting the platform to `{}` in FROM is redundant", platform.value);
@@ -198,9 +168,10 @@ fn platform(text: &str, from: &From, escape: char, sink: &mut Sink) {
         return;
     }
     let Ok(expansion) = expand_word(&platform.value, escape, &NoVariables) else { return };
-    let Some((system, machine)) = halves(&expansion.text).filter(|_| expansion.unset.is_empty()) else {
+    if !expansion.unset.is_empty() {
         return;
-    };
+    }
+    let Some((system, machine)) = facts.platform.and_then(|read| read(&expansion.text)) else { return };
     // A stage that is called after its platform is meant to be bound to it.
     let stage = from.name.as_ref().map(|name| name.value.to_lowercase()).unwrap_or_default();
     if !stage.contains(&system) && !stage.contains(&machine) {
@@ -217,32 +188,6 @@ fn is_target(word: &str, escape: char) -> bool {
     expand_word(word, escape, &vars).is_ok_and(|expansion| {
         expansion.text == vars[0].1 && expansion.used == [TARGET] && expansion.unset.is_empty()
     })
-}
-
-/// System and processor that a platform names, if it could be one.
-fn halves(text: &str) -> Option<(String, String)> {
-    let text = text.to_lowercase();
-    let parts: Vec<&str> = text.split('/').collect();
-    let valid = |part: &&str| {
-        !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
-    };
-    let normal = |part: &str| {
-        MACHINES
-            .iter()
-            .find(|(spelling, _)| *spelling == part)
-            .map_or(part, |(_, machine)| machine)
-            .to_owned()
-    };
-    if parts.len() > 3 || !parts.iter().all(valid) {
-        return None;
-    }
-    match parts[..] {
-        // Its processor is the builder's, which is not known here.
-        [system] if SYSTEMS.contains(&system) => Some((system.to_owned(), system.to_owned())),
-        [machine] => Some(("linux".to_owned(), normal(machine))),
-        [system, machine, ..] => Some((system.to_owned(), normal(machine))),
-        [] => None,
-    }
 }
 
 /// `--platform=value` with the blanks behind it, if the value is written that way.

@@ -9,7 +9,8 @@ fn findings(text: &str, ignore: Option<&str>, config: &str) -> Vec<String> {
     assert!(!parsed.has_errors(), "{:?}", parsed.diagnostics);
     let ignore = ignore.map(|text| Ignore::parse(text).expect("an ignore file"));
     let config = Config::parse(config).expect("a configuration");
-    let facts = Facts { ignore: ignore.as_ref(), ..Facts::default() };
+    let platform: ReadPlatform = |text| text.split_once('/').map(|(os, cpu)| (os.to_owned(), cpu.to_owned()));
+    let facts = Facts { ignore: ignore.as_ref(), platform: Some(platform), ..Facts::default() };
     check(text, &parsed.dockerfile, &facts, &config)
         .iter()
         .map(|d| format!("{}:{}", d.rule.unwrap_or_default(), &text[d.span.start..d.span.end]))
@@ -43,17 +44,14 @@ fn arguments_of_from() {
 #[test]
 fn platforms() {
     expect("FROM --platform=linux/amd64 a\n", &["FromPlatformFlagConstDisallowed:linux/amd64"]);
-    expect("FROM --platform=linux/x86_64 a AS build_amd64\n", &[]);
+    expect("FROM --platform=linux/amd64 a AS build_amd64\n", &[]);
     expect("FROM --platform=$TARGETPLATFORM a\n", &["RedundantTargetPlatform:--platform=$TARGETPLATFORM "]);
     expect("FROM --platform=${BUILDPLATFORM} a\n", &[]);
     let constant = "FromPlatformFlagConstDisallowed";
     for (platform, stage, rule) in [
         ("foo/bar", "x", constant),
-        ("linux", "x", constant),
-        ("arm64", "on-linux", ""),
-        ("aarch64", "x", constant),
-        ("Linux/x86_64/v2", "for-amd64", ""),
-        ("a/b/c/d", "x", ""),
+        ("foo/bar", "on-foo", ""),
+        ("linux", "x", ""),
         ("${TARGETPLATFORM:-linux/amd64}", "x", "RedundantTargetPlatform"),
         ("\"$TARGETPLATFORM\"", "x", "RedundantTargetPlatform"),
         ("$TARGETPLATFORM/v8", "x", ""),
