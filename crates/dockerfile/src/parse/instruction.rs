@@ -56,7 +56,7 @@ impl Reader<'_, '_> {
     fn parse(&mut self, piece: Piece<'_>, as_trigger: bool) -> Item {
         let (head, rest) = piece.split_word();
         let Some(keyword) = Keyword::parse(head.text()) else {
-            return self.unknown(head, rest);
+            return self.unknown(head, rest, as_trigger);
         };
         if as_trigger && self.forbidden(keyword, head) {
             self.heredocs(keyword, rest);
@@ -175,23 +175,24 @@ impl Reader<'_, '_> {
         true
     }
 
-    fn unknown(&mut self, head: Piece<'_>, rest: Piece<'_>) -> Item {
+    fn unknown(&mut self, head: Piece<'_>, rest: Piece<'_>, as_trigger: bool) -> Item {
         if head.is_empty() {
             self.diagnostics.push(Diagnostic::error(head.span(), "continuation of no instruction"));
             return Item::Broken { meant: None };
         }
         let error = Diagnostic::error(head.span(), format!("unknown instruction: {}", head.text()));
+        let names = || Keyword::names().filter(|name| !as_trigger || !NO_TRIGGERS.contains(name));
         let is_word = head.text().chars().all(|c| c.is_ascii_alphanumeric());
-        let Some(known) = nearest(head.text(), Keyword::names(), false).filter(|_| is_word) else {
+        let Some(known) = nearest(head.text(), names(), false).filter(|_| is_word) else {
             let help = if is_word {
-                format!("instructions are {}", Keyword::names().collect::<Vec<_>>().join(", "))
+                format!("instructions are {}", names().collect::<Vec<_>>().join(", "))
             } else {
                 format!("if this belongs to the line above, end that with `{}`", self.escape)
             };
             self.diagnostics.push(error.with_help(help));
             return Item::Broken { meant: None };
         };
-        let fix = certain(head.text(), Keyword::names(), false);
+        let fix = certain(head.text(), names(), false);
         self.diagnostics.push(Diagnostic { fix, ..error.with_help(format!("did you mean `{known}`?")) });
         let meant = Keyword::parse(&known);
         // The body of a here-document that was meant is not a row of instructions, as which BuildKit reads it.
@@ -201,6 +202,9 @@ impl Reader<'_, '_> {
         Item::Broken { meant }
     }
 }
+
+/// What cannot stand behind `ONBUILD`.
+const NO_TRIGGERS: [&str; 3] = ["FROM", "MAINTAINER", "ONBUILD"];
 
 fn is_error(diagnostic: &Diagnostic) -> bool {
     diagnostic.severity == Severity::Error
