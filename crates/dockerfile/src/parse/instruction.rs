@@ -216,7 +216,8 @@ fn in_trigger(said: Diagnostic) -> Diagnostic {
         return said;
     }
     let message = format!("no build can do this ONBUILD trigger: {}", said.message);
-    Diagnostic { severity: Severity::Warning, rule: Some("BrokenTrigger"), message, ..said }
+    // Another text is another image: what is written is what is recorded.
+    Diagnostic { severity: Severity::Warning, rule: Some("BrokenTrigger"), message, fix: None, ..said }
 }
 
 /// Whether BuildKit takes the arguments apart, which it does before it knows what they are for: also those of triggers.
