@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -24,21 +25,30 @@ pub(super) struct Pool {
     jobs: Option<Sender<Job>>,
     workers: Vec<JoinHandle<()>>,
     running: VecDeque<Receiver<Done>>,
+    /// Nobody wants the blocks any more that still wait for a worker.
+    abandoned: Arc<AtomicBool>,
 }
 
 impl Pool {
     /// Workers that do `work` at its level.
     pub(super) fn new(threads: usize, work: (Work, i32)) -> io::Result<Self> {
-        let mut pool = Self { work, jobs: None, workers: Vec::new(), running: VecDeque::new() };
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let mut pool = Self {
+            work,
+            jobs: None,
+            workers: Vec::new(),
+            running: VecDeque::new(),
+            abandoned: abandoned.clone(),
+        };
         if threads <= 1 {
             return Ok(pool);
         }
         let (sender, receiver) = channel::<Job>();
         let receiver = Arc::new(Mutex::new(receiver));
         for _ in 0..threads {
-            let receiver = Arc::clone(&receiver);
+            let (receiver, abandoned) = (receiver.clone(), abandoned.clone());
             let worker = std::thread::Builder::new().name("compress".to_owned());
-            pool.workers.push(worker.spawn(move || serve(&receiver, work))?);
+            pool.workers.push(worker.spawn(move || serve(&receiver, work, &abandoned))?);
         }
         pool.jobs = Some(sender);
         Ok(pool)
@@ -66,6 +76,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        self.abandoned.store(true, Ordering::Relaxed);
         self.jobs = None;
         self.running.clear();
         for worker in self.workers.drain(..) {
@@ -75,10 +86,13 @@ impl Drop for Pool {
     }
 }
 
-fn serve(jobs: &Mutex<Receiver<Job>>, (work, level): (Work, i32)) {
+fn serve(jobs: &Mutex<Receiver<Job>>, (work, level): (Work, i32), abandoned: &AtomicBool) {
     loop {
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((mut block, result)) = next else { return };
+        if abandoned.load(Ordering::Relaxed) {
+            return;
+        }
         let done = work(&mut block, level).map(|()| block);
         // Nobody waits any more if the compressor was dropped.
         let _ = result.send(done);
