@@ -126,6 +126,11 @@ impl Engine {
                 format!("the store was of format {format}: its images were taken over, its cache was not");
             reporter.notice(None, message);
         }
+        for platform in &request.platforms {
+            if let Some(near) = kiln_plan::likely(platform) {
+                reporter.notice(None, format!("nobody knows a platform {platform}: did you mean {near}?"));
+            }
+        }
         let lease = self.store.lease()?;
         // A store that counts on a cache elsewhere is likely to be empty, and without a base there is nothing to be foreseen.
         let frozen = request.mode == Mode::Foresee && request.cache_from.is_empty();

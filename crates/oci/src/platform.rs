@@ -131,6 +131,12 @@ impl Platform {
         older.iter().map(|v| with(v)).collect()
     }
 
+    /// Its first part that is none of [`SYSTEMS`] or [`ARCHITECTURES`], and what is known in its stead.
+    pub fn unknown_part(&self) -> Option<(&str, &'static [&'static str])> {
+        let parts = [(self.os.as_str(), &SYSTEMS[..]), (self.architecture.as_str(), &ARCHITECTURES[..])];
+        parts.into_iter().find(|(part, known)| !known.contains(part))
+    }
+
     /// Whether an image for `image` runs where `self` is asked for: same os and architecture, and the same
     /// variant unless one of the two leaves it out.
     pub fn accepts(&self, image: &Platform) -> bool {
@@ -188,6 +194,15 @@ fn host_architecture() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_that_nobody_knows() {
+        let unknown =
+            |text: &str| text.parse::<Platform>().unwrap().unknown_part().map(|(part, _)| part.to_owned());
+        assert_eq!(unknown("linux/x86_64"), None);
+        assert_eq!(unknown("linux/amd46/v2").as_deref(), Some("amd46"));
+        assert_eq!(unknown("lniux/amd64").as_deref(), Some("lniux"));
+    }
 
     #[test]
     fn normal_forms() {

@@ -59,4 +59,4 @@ mod words;
 
 pub use inputs::{ContextKind, Inputs};
 pub use planner::{BaseImage, CopiedPath, Need, Outside, Planner};
-pub use survey::Survey;
+pub use survey::{Survey, likely};

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use kiln_dockerfile::ast::Dockerfile;
 use kiln_dockerfile::diagnostic::Diagnostic;
 use kiln_dockerfile::lint::{self, Values};
+use kiln_dockerfile::suggest;
+use kiln_oci::platform::Platform;
 
 use crate::graph::{Bases, Graph, Start};
 use crate::inputs::Inputs;
@@ -13,6 +15,17 @@ use crate::stage::{Known, StageBuilder};
 use crate::state::State;
 use crate::turn::Site;
 use crate::words::Notes;
+
+/// What `platform` is likely to be a misspelling of: one of its parts is nothing that is known, but near to something.
+pub fn likely(platform: &Platform) -> Option<Platform> {
+    let (part, known) = platform.unknown_part()?;
+    let near = suggest::nearest(part, known.iter().copied(), true)?;
+    let (os, architecture) = match part == platform.os {
+        true => (near.as_str(), platform.architecture.as_str()),
+        false => (platform.os.as_str(), near.as_str()),
+    };
+    Some(Platform::normalised(os, architecture, platform.variant.as_deref()))
+}
 
 /// What looking at a file gives.
 #[derive(Clone, Debug, Default)]
@@ -103,10 +116,31 @@ impl<'a> Planner<'a> {
             let (expected, actual) = (&node.platform, config.platform());
             if (&expected.os, &expected.architecture) != (&actual.os, &actual.architecture) {
                 let span = self.graph.file.stages[number].from.image.span;
-                let (actual, expected) = (actual.to_string(), expected.to_string());
-                found.push(lint::base_image_platform(&node.image, span, &actual, &expected));
+                let (actual, name) = (actual.to_string(), expected.to_string());
+                let mut finding = lint::base_image_platform(&node.image, span, &actual, &name);
+                finding.help = likely(expected).map(|near| format!("did you mean `{near}`?"));
+                found.push(finding);
             }
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misspelt_platforms() {
+        let likely = |text: &str| likely(&text.parse().unwrap()).map(|near| near.to_string());
+        let table = [
+            ("linux/amd46", Some("linux/amd64")),
+            ("lniux/arm/v6", Some("linux/arm/v6")),
+            ("linux/arm64", None),
+            ("linux/quantum", None),
+        ];
+        for (text, near) in table {
+            assert_eq!(likely(text).as_deref(), near, "{text}");
+        }
     }
 }

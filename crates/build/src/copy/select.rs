@@ -172,8 +172,11 @@ fn nearest(files: &dyn Files, path: &LayerPath) -> Result<Option<String>, BuildE
         let options = || names.iter().map(String::as_str).filter(|name| *name != wanted);
         let same_but_case = options().find(|n| n.eq_ignore_ascii_case(&wanted)).map(str::to_owned);
         let near = same_but_case.or_else(|| suggest::nearest(&wanted, options(), true));
-        let prefix = text(dir.as_bytes());
-        return Ok(near.map(|n| if prefix.is_empty() { n } else { format!("{prefix}/{n}") }));
+        let Some(near) = near.map(|name| dir.join(name.as_bytes())) else { return Ok(None) };
+        let rest = path.components().skip(dir.components().count() + 1);
+        let whole = rest.fold(near.clone(), |at, component| at.join(component));
+        let there = if follow(files, &whole)?.is_some() { whole } else { near };
+        return Ok(Some(text(there.as_bytes())));
     }
     Ok(None)
 }

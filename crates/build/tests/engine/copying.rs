@@ -198,6 +198,8 @@ fn missing() {
     let table = [
         ("COPY src/man.rs /", Some("src/main.rs"), None),
         ("COPY SRC /", Some("src"), None),
+        ("COPY scr/main.rs /", Some("src/main.rs"), None),
+        ("COPY scr/other.rs /", Some("src"), None),
         ("COPY --from=a /src/mai.rs /", Some("src/main.rs"), None),
         ("COPY secret.txt /", None, Some((2, "secret*"))),
         ("COPY node/x /", None, Some((3, "node"))),

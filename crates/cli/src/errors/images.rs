@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use kiln_dockerfile::suggest::nearest;
 use kiln_oci::artifact::ArtifactError;
 use kiln_oci::error::StoreError;
 use kiln_oci::export::ExportError;
@@ -25,7 +26,16 @@ pub(super) fn source((reference, kind): (&str, &SourceErrorKind)) -> (u8, Option
     let host = reference.split('/').next().unwrap_or_default();
     let hint = match kind {
         SourceErrorKind::NotFound => say("check the name and the tag"),
-        SourceErrorKind::NoPlatform { .. } => say("choose one of these with --platform"),
+        SourceErrorKind::NoPlatform { wanted, available } => {
+            // Of two that are both known, neither is a misspelling of the other.
+            let near = wanted
+                .unknown_part()
+                .and_then(|_| nearest(&wanted.to_string(), available.iter().map(String::as_str), true));
+            near.map_or_else(
+                || say("choose one of these with --platform"),
+                |near| Some(format!("did you mean {near}?")),
+            )
+        }
         SourceErrorKind::Denied { .. } => Some(format!(
             "log in with `docker login {host}` (or podman, skopeo): kiln reads the same credentials"
         )),
