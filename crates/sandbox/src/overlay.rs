@@ -32,9 +32,9 @@ pub(crate) fn mount(lower: &[PathBuf], scratch: Option<&Scratch>, anchor: &Path)
     match by_context(lower, scratch) {
         Ok(mount) => Ok(mount),
         // Before 6.7 there is no `lowerdir+`.
-        Err(Refusal::Kernel { error: Errno::INVAL | Errno::NOSYS, .. }) => {
+        Err(Refusal::Kernel { error: Errno::INVAL | Errno::NOSYS, detail }) => {
             let opened = open_all(lower, scratch)?;
-            by_options(&opened, anchor).map_err(|error| failed(String::new(), error))
+            by_options(&opened, anchor).map_err(|error| failed(detail, error))
         }
         Err(Refusal::Kernel { detail, error }) => Err(failed(detail, error.into())),
         Err(Refusal::Directory(error)) => Err(error),
@@ -59,7 +59,8 @@ fn unusable(path: &Path, error: Errno) -> Error {
     Error::Source { path: beneath::shown(path), source: error.into() }
 }
 
-/// The way of today: step by step. The working directory is afterwards what it was.
+/// The way of today: step by step. The working directory is afterwards what it was, or the root if that cannot be entered, as where
+/// root has become another user in a directory of its own.
 fn by_context(lower: &[PathBuf], scratch: Option<&Scratch>) -> Result<OwnedFd, Refusal> {
     let context = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     let set = |key: &CStr, directory: &Path| -> Result<(), Refusal> {
@@ -77,9 +78,12 @@ fn by_context(lower: &[PathBuf], scratch: Option<&Scratch>) -> Result<OwnedFd, R
         fsconfig_create(context.as_fd())?;
         Ok(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
     };
-    let here = rustix::fs::openat(rustix::fs::CWD, c".", DIRECTORY, Mode::empty())?;
+    let here = rustix::fs::openat(rustix::fs::CWD, c".", DIRECTORY, Mode::empty());
     let mounted = configure();
-    rustix::process::fchdir(here)?;
+    match here {
+        Ok(here) => rustix::process::fchdir(here)?,
+        Err(_) => rustix::process::chdir(c"/")?,
+    }
     mounted.map_err(|refusal| match refusal {
         Refusal::Kernel { error, .. } => Refusal::Kernel { detail: explanation(&context), error },
         directory => directory,

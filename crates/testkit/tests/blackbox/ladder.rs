@@ -1,5 +1,6 @@
 //! The rungs of the privilege ladder, and what a step sees on each.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use kiln_testkit::actor::Actor;
@@ -62,6 +63,18 @@ fn root_that_may_not_mount_is_root_of_a_namespace() {
     Outcome::of(outer).succeeds();
     let image = Layout::open(&kiln.scratch.join("image"));
     assert_eq!((image.file("uid").as_str(), image.files()["made"].uid), ("0\n", 0));
+}
+
+/// As with `sudo -u somebody kiln build /srv/app` in root's home.
+#[test]
+fn the_working_directory_may_be_closed_to_the_user() {
+    let kiln = Kiln::new(Actor::Sub);
+    let closed = kiln.scratch.join("closed");
+    fs_err::create_dir(&closed).expect("a new folder");
+    fs_err::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).expect("it is root's");
+    let mut command = kiln.build_text("FROM base\nRUN touch /made\n", &[]).command();
+    command.current_dir(closed);
+    Outcome::of(command).succeeds();
 }
 
 #[test]
