@@ -298,7 +298,7 @@ impl<'a> Graph<'a> {
         match &self.nodes[number].start {
             Start::Stage(base) => {
                 let from = &self.file.stages[number].from;
-                trigger::of_stage(self.own_instructions(*base), from)
+                trigger::of_stage(self.own_instructions(*base), (from, self.file.directives.escape))
             }
             Start::Image(key) => {
                 let texts = bases.get(key).map_or(&[][..], |config| config.config.on_build.as_slice());

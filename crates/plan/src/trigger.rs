@@ -17,42 +17,44 @@ pub(crate) fn parse_all<'a>(
     texts: &[String],
     from: &From,
 ) -> Result<Vec<Cow<'a, Instruction>>, Vec<Diagnostic>> {
-    let mut instructions = Vec::new();
-    let mut errors = Vec::new();
-    for text in texts {
-        match parse(text) {
-            (Some(instruction), reasons) if reasons.is_empty() => instructions.push(Cow::Owned(instruction)),
-            (_, reasons) => errors.push(wrong((text, "the base image"), &reasons, from)),
-        }
-    }
-    if errors.is_empty() { Ok(instructions) } else { Err(errors) }
+    gathered(texts.iter().map(|text| match read(text, ESCAPE) {
+        (Some(instruction), reasons) if reasons.is_empty() => Ok(Cow::Owned(instruction)),
+        (_, reasons) => Err(wrong((text, "the base image"), &reasons, from)),
+    }))
 }
 
-/// The triggers among the instructions of the stage that `from` builds on.
+/// The triggers among the instructions of the stage that `from` builds on; `escape` is the file's.
 ///
 /// # Errors
 /// For each that no build can do, at the image name of `from`.
 pub(crate) fn of_stage<'a>(
     instructions: &'a [Instruction],
-    from: &From,
+    (from, escape): (&From, char),
 ) -> Result<Vec<Cow<'a, Instruction>>, Vec<Diagnostic>> {
+    let whose = format!("stage `{}`", from.image.value);
+    gathered(instructions.iter().filter_map(|instruction| match &instruction.kind {
+        Kind::Onbuild(_, Some(trigger)) => Some(Ok(Cow::Borrowed(trigger.as_ref()))),
+        Kind::Onbuild(text, None) => Some(Err(wrong((text, &whose), &read(text, escape).1, from))),
+        _ => None,
+    }))
+}
+
+/// All triggers, or all that is wrong with them.
+fn gathered<T>(triggers: impl Iterator<Item = Result<T, Diagnostic>>) -> Result<Vec<T>, Vec<Diagnostic>> {
     let mut found = Vec::new();
     let mut errors = Vec::new();
-    for instruction in instructions {
-        match &instruction.kind {
-            Kind::Onbuild(_, Some(trigger)) => found.push(Cow::Borrowed(trigger.as_ref())),
-            Kind::Onbuild(text, None) => {
-                errors.push(wrong((text, &format!("stage `{}`", from.image.value)), &parse(text).1, from));
-            }
-            _ => {}
+    for trigger in triggers {
+        match trigger {
+            Ok(trigger) => found.push(trigger),
+            Err(error) => errors.push(error),
         }
     }
     if errors.is_empty() { Ok(found) } else { Err(errors) }
 }
 
 /// The instruction that a trigger is, and what is wrong with it.
-fn parse(text: &str) -> (Option<Instruction>, Vec<String>) {
-    let (instruction, diagnostics) = parse_trigger(text, ESCAPE);
+fn read(text: &str, escape: char) -> (Option<Instruction>, Vec<String>) {
+    let (instruction, diagnostics) = parse_trigger(text, escape);
     let errors = diagnostics.into_iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
     (instruction, errors.map(|error| error.message).collect())
 }

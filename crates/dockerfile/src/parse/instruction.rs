@@ -163,12 +163,12 @@ impl Reader<'_, '_> {
     }
 
     fn forbidden(&mut self, keyword: Keyword, head: Piece<'_>) -> bool {
+        if !NO_TRIGGERS.contains(&keyword.name()) {
+            return false;
+        }
         let message = match keyword {
             Keyword::Onbuild => "chaining ONBUILD via `ONBUILD ONBUILD` is not allowed".to_owned(),
-            Keyword::From | Keyword::Maintainer => {
-                format!("{} is not allowed as an ONBUILD trigger", keyword.name())
-            }
-            _ => return false,
+            other => format!("{} is not allowed as an ONBUILD trigger", other.name()),
         };
         self.diagnostics.push(Diagnostic::error(head.span(), message));
         self.refused = true;
