@@ -3,7 +3,8 @@
 //! A file may set thousands of variables with a RUN behind each of them. So an environment is a list whose older part is shared
 //! by all that came after, and a RUN holds the place in it where it stands.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -11,11 +12,10 @@ use serde::{Deserialize, Serialize};
 /// Variables in the order in which they were first set, with the values that they were last set to.
 ///
 /// Taking a copy costs nothing, and neither does setting a variable; reading costs what all that was ever set does.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(from = "Listed", into = "Listed")]
 pub struct Environment(Option<Arc<Setting>>);
 
-#[derive(Debug)]
 struct Setting {
     variable: Variable,
     before: Environment,
@@ -75,6 +75,13 @@ impl Environment {
     }
 }
 
+impl fmt::Debug for Environment {
+    /// What is set, not how it came about.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.variables()).finish()
+    }
+}
+
 impl Drop for Environment {
     /// One after the other: the list may be longer than the stack is deep.
     fn drop(&mut self) {
@@ -88,16 +95,17 @@ impl Drop for Environment {
 /// How it is written.
 #[derive(Serialize, Deserialize)]
 struct Listed {
-    env: Vec<(Arc<str>, Arc<str>)>,
-    arguments: Vec<Arc<str>>,
+    env: Vec<(String, String)>,
+    arguments: Vec<String>,
 }
 
 impl From<Listed> for Environment {
-    fn from(listed: Listed) -> Self {
+    fn from(Listed { env, arguments }: Listed) -> Self {
+        let arguments: HashSet<String> = arguments.into_iter().collect();
         let mut environment = Self::default();
-        for (name, value) in listed.env {
-            let of_image = !listed.arguments.contains(&name);
-            environment.set(Variable { name, value, of_image });
+        for (name, value) in env {
+            let of_image = !arguments.contains(&name);
+            environment.set(Variable { name: name.into(), value: value.into(), of_image });
         }
         environment
     }
@@ -107,9 +115,7 @@ impl From<Environment> for Listed {
     fn from(environment: Environment) -> Self {
         let variables = environment.variables();
         let arguments = variables.iter().filter(|variable| !variable.of_image);
-        let arguments = arguments.map(|variable| variable.name.clone()).collect();
-        let env = variables.into_iter().map(|variable| (variable.name, variable.value)).collect();
-        Self { env, arguments }
+        Self { arguments: arguments.map(|one| one.name.to_string()).collect(), env: environment.pairs() }
     }
 }
 
@@ -163,5 +169,6 @@ mod tests {
         let copy = environment.clone();
         drop(environment);
         assert_eq!(shown(&copy), "A~odd");
+        assert_eq!(format!("{copy:?}"), r#"[Variable { name: "A", value: "odd", of_image: false }]"#);
     }
 }
