@@ -1,6 +1,6 @@
 //! Small files, written whole or not at all.
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -54,13 +54,41 @@ pub(crate) fn write_json(tmp: &Path, path: &Path, value: &impl Serialize) -> io:
     })
 }
 
-/// Writes a record whose name tells what is in it: one that is there already stays, and counts as used.
+/// As [`write_json`], for a record that is likely to be there already: then it stays, and counts as used.
 pub(crate) fn write_named(tmp: &Path, path: &Path, value: &impl Serialize) -> io::Result<()> {
-    if fs_err::metadata(path).is_ok_and(|known| known.len() > 0) {
+    // Its name tells what is in it, but not whether a power loss has left all of that.
+    if fs_err::File::open(path).is_ok_and(|known| holds(known, value)) {
         note_use(path);
         return Ok(());
     }
     write_json(tmp, path, value)
+}
+
+/// Whether `known` is the very text of `value`.
+fn holds(known: impl Read, value: &impl Serialize) -> bool {
+    let mut left = io::BufReader::new(known);
+    let mut text = io::BufWriter::new(Compared { with: &mut left, read: Vec::new() });
+    let same = serde_json::to_writer(&mut text, value).is_ok() && text.flush().is_ok();
+    drop(text);
+    same && left.fill_buf().is_ok_and(<[u8]>::is_empty)
+}
+
+/// Takes what `with` gives and nothing else.
+struct Compared<'a, R> {
+    with: &'a mut R,
+    read: Vec<u8>,
+}
+
+impl<R: Read> Write for Compared<'_, R> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.read.resize(bytes.len(), 0);
+        self.with.read_exact(&mut self.read)?;
+        if self.read == bytes { Ok(bytes.len()) } else { Err(io::ErrorKind::InvalidData.into()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Reads a record; `None` if there is none, or one that this kiln cannot understand: a record only ever saves work.
@@ -69,5 +97,34 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T
         Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_is_whole_stays_and_any_other_is_written_again() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("record.json");
+        let value = vec!["x".repeat(30_000); 3];
+        let whole = serde_json::to_vec(&value).unwrap();
+        let mut other = whole.clone();
+        other[50_000] = 0;
+        let longer = [&whole[..], b" "].concat();
+        let inode = || rustix::fs::stat(&path).unwrap().st_ino;
+        for (before, stays) in
+            [(&whole[..], true), (b"", false), (&whole[..70_000], false), (&other, false), (&longer, false)]
+        {
+            fs_err::write(&path, before).unwrap();
+            let was = inode();
+            write_named(tmp.path(), &path, &value).unwrap();
+            assert_eq!(inode() == was, stays, "of {} bytes", before.len());
+            assert_eq!(fs_err::read(&path).unwrap(), whole);
+        }
+        fs_err::remove_file(&path).unwrap();
+        write_named(tmp.path(), &path, &value).unwrap();
+        assert_eq!(fs_err::read(&path).unwrap(), whole);
     }
 }
