@@ -15,7 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use kiln_build::enter::EnterError;
-use kiln_build::error::{At, BuildError, BuildErrorKind, IgnoredBy};
+use kiln_build::error::{At, BuildError, BuildErrorKind};
 use kiln_build::history::{BuildId, HistoryError};
 use kiln_build::mend::may_be_damage;
 use kiln_dockerfile::diagnostic::Diagnostic;
@@ -27,6 +27,7 @@ use kiln_registry::{Failure, PushError};
 
 use crate::answers::findings::count;
 
+mod building;
 mod images;
 mod remote;
 #[cfg(test)]
@@ -272,10 +273,11 @@ impl CliError {
             Self::Build { error, dockerfile, .. } => {
                 report.at = error.at.as_ref();
                 report.source = Some(dockerfile);
-                describe(error, &mut report);
-                report.also = error.also.iter().map(|further| further_report(further, dockerfile)).collect();
+                building::describe(error, &mut report);
+                report.also =
+                    error.also.iter().map(|further| building::further(further, dockerfile)).collect();
             }
-            Self::Engine(error) => describe(error, &mut report),
+            Self::Engine(error) => building::describe(error, &mut report),
             Self::BrokenPipe | Self::Findings { silent: true, .. } => report.message.clear(),
             _ => {}
         }
@@ -321,17 +323,17 @@ impl CliError {
                 status::USAGE,
                 say("give a directory, a git or http(s) URL, or - for a Dockerfile on standard input"),
             ),
-            Self::Archive { source } => judge_archive(source),
+            Self::Archive { source } => building::archive(source),
             Self::NoDockerfile { instead, .. } => {
                 let instead = instead.as_ref().map(|i| format!("there is {i}"));
                 (status::USAGE, instead.or_else(|| say("name it with -f FILE")))
             }
             Self::Build { lacks_ids: true, .. } => (status::FAILED, say(MORE_IDS)),
             Self::Build { error, dockerfile, .. } => {
-                let (status, hint) = judge_build(&error.kind);
-                (status, meant_stage(error, dockerfile).or(hint))
+                let (status, hint) = building::judge(&error.kind);
+                (status, building::meant_stage(error, dockerfile).or(hint))
             }
-            Self::Engine(error) => judge_build(&error.kind),
+            Self::Engine(error) => building::judge(&error.kind),
             // As with buildx what only warns is 1, too; a Dockerfile that cannot be built is 2 whoever finds out.
             Self::Findings { errors, fixable, .. } => {
                 let fix = || format!("`kiln build --check --fix` mends {fixable} of them");
@@ -391,103 +393,6 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// What a build's error adds to its message.
-fn describe<'a>(error: &'a BuildError, report: &mut Report<'a>) {
-    match &error.kind {
-        BuildErrorKind::Dockerfile(findings) | BuildErrorKind::Checks(findings) => {
-            report.findings = findings;
-            report.verdict = matches!(error.kind, BuildErrorKind::Checks(_));
-            report.at = None;
-        }
-        BuildErrorKind::Exit { log, .. } | BuildErrorKind::Signal { log, .. } => report.log = Some(log),
-        // Whoever pressed Ctrl-C knows why; the step that was under way is not at fault.
-        BuildErrorKind::Interrupted => report.at = None,
-        _ => {}
-    }
-    report.message = chain(&error.kind);
-}
-
-/// What was found out with another error of the same build.
-fn further_report<'a>(error: &'a BuildError, dockerfile: &'a Dockerfile) -> Report<'a> {
-    let (status, hint) = judge_build(&error.kind);
-    let mut report =
-        Report { status, hint, at: error.at.as_ref(), source: Some(dockerfile), ..Report::default() };
-    describe(error, &mut report);
-    report
-}
-
-fn judge_build(kind: &BuildErrorKind) -> (u8, Option<String>) {
-    match kind {
-        BuildErrorKind::Dockerfile(_) => (status::USAGE, None),
-        BuildErrorKind::Checks(_) => (status::FAILED, None),
-        BuildErrorKind::Exit { code, .. } => (status::FAILED, exit_hint(*code)),
-        BuildErrorKind::Signal { signal, .. } => (status::FAILED, exit_hint(128 + signal)),
-        BuildErrorKind::Sandbox { source, .. } => judge_sandbox(source),
-        BuildErrorKind::NoSandbox { remedy, .. } => (status::HOST, Some(sandbox_hint(remedy.as_deref()))),
-        BuildErrorKind::Base { source, .. } => images::source((&source.reference, &source.kind)),
-        BuildErrorKind::MissingSource { nearest, hidden_by, .. } => {
-            (status::USAGE, missing_hint(nearest.as_deref(), hidden_by.as_ref()))
-        }
-        BuildErrorKind::DanglingSource { pattern, link, hidden_by, .. } => {
-            // What is written out is wanted.
-            let leave_out = || {
-                kiln_dockerfile::glob::has_wildcard(pattern)
-                    .then(|| format!("--exclude={link} leaves it out"))
-            };
-            (status::USAGE, missing_hint(None, hidden_by.as_ref()).or_else(leave_out))
-        }
-        BuildErrorKind::NotCached { .. } => {
-            (status::FAILED, say("--require-cached allows no step to run; without it they would"))
-        }
-        BuildErrorKind::Copy { help, .. } => (status::USAGE, help.clone()),
-        BuildErrorKind::UnknownUser { what, file, .. } => (
-            status::USAGE,
-            Some(format!("use a numeric {what} id, or add the {what} to {file} in an earlier step")),
-        ),
-        BuildErrorKind::Secret { id, .. } => (
-            status::USAGE,
-            Some(format!("give it with --secret id={id},src=FILE or --secret id={id},env=NAME")),
-        ),
-        BuildErrorKind::Agent { id } => {
-            (status::USAGE, Some(format!("give it with --ssh {id}, or a key with --ssh {id}=FILE")))
-        }
-        BuildErrorKind::Fetch { url, source } => remote::judge(url, source),
-        BuildErrorKind::Epoch { .. } => (status::USAGE, None),
-        BuildErrorKind::Unsupported { .. } => (status::USAGE, None),
-        BuildErrorKind::NotAllowed { flag, .. } => (status::USAGE, Some(format!("allow it with {flag}"))),
-        BuildErrorKind::Store { .. } => {
-            (status::HOST, say("`kiln prune --all` clears the build cache; named images stay"))
-        }
-        BuildErrorKind::Place { remedy, .. } => (status::HOST, Some(remedy.clone())),
-        BuildErrorKind::Content(error) => images::store(error),
-        BuildErrorKind::Tar(_)
-        | BuildErrorKind::Pack(_)
-        | BuildErrorKind::Unpack(_)
-        | BuildErrorKind::Diff(_)
-        | BuildErrorKind::View(_) => judge_causes(kind),
-        BuildErrorKind::Artifact(error) => images::artifact(error),
-        BuildErrorKind::NoCache { known, .. } if known.is_empty() => (status::USAGE, None),
-        BuildErrorKind::NoCache { known, .. } => {
-            (status::USAGE, Some(format!("there is {}", known.join(", "))))
-        }
-        BuildErrorKind::Lost { .. } => (status::FAILED, say("build without --cache-from")),
-        BuildErrorKind::Io(error) => judge_io(error),
-        BuildErrorKind::Interrupted => (status::INTERRUPTED, None),
-        _ => (status::BUG, say("this is a bug in kiln; please report it")),
-    }
-}
-
-/// An image that cannot be had may be a stage whose name is misspelt: one that stands above the instruction.
-fn meant_stage(error: &BuildError, dockerfile: &Dockerfile) -> Option<String> {
-    let BuildErrorKind::Base { image, .. } = &error.kind else { return None };
-    let line = error.at.as_ref().map_or(usize::MAX, |at| at.line);
-    let file = kiln_dockerfile::parse(&dockerfile.text).dockerfile;
-    let above = file.stages.iter().filter(|stage| stage.from.line < line);
-    let names: Vec<&str> = above.filter_map(|stage| Some(stage.from.name.as_ref()?.value.as_str())).collect();
-    let name = nearest(image, names, true)?;
-    Some(format!("did you mean the stage {name:?}?"))
-}
-
 fn judge_history(error: &HistoryError) -> (u8, Option<String>) {
     match error {
         HistoryError::Nothing { .. } => (status::FAILED, say("each `kiln build` leaves a record")),
@@ -502,33 +407,12 @@ fn judge_history(error: &HistoryError) -> (u8, Option<String>) {
     }
 }
 
-fn sandbox_hint(remedy: Option<&str>) -> String {
-    let remedy = remedy.map(|text| format!("{text}; ")).unwrap_or_default();
-    format!("{remedy}`kiln doctor` says what is missing; without RUN it builds here as it is")
-}
-
-fn exit_hint(code: i32) -> Option<String> {
-    match code {
-        126 => say("126 says that a file was found but could not be executed"),
-        127 => say("127 says that a command was not found in the image"),
-        137 => say("SIGKILL is what the kernel sends when memory runs out"),
-        _ => None,
-    }
-}
-
-fn missing_hint(nearest: Option<&str>, hidden_by: Option<&IgnoredBy>) -> Option<String> {
-    if let Some(IgnoredBy { file, line, rule }) = hidden_by {
-        return Some(format!("it is there, but {file}:{line} hides it: `{rule}`"));
-    }
-    nearest.map(|path| format!("did you mean {path:?}?"))
-}
-
 fn judge_enter(error: &EnterError) -> (u8, Option<String>) {
     match error {
         EnterError::Gone { .. } => (status::FAILED, say("build again, then they are there")),
         EnterError::NotReached { .. } => (status::USAGE, say("`kiln shell --failed` goes to where it ended")),
         EnterError::Nothing { .. } => (status::USAGE, say("`--after` goes to what it left")),
-        EnterError::Build(kind) => judge_build(kind),
+        EnterError::Build(kind) => building::judge(kind),
         _ => (status::USAGE, None),
     }
 }
@@ -546,27 +430,6 @@ fn judge_sandbox(error: &kiln_sandbox::Error) -> (u8, Option<String>) {
             (status::HOST, say(MORE_IDS))
         }
         _ => (status::HOST, say("`kiln doctor` says what this machine allows")),
-    }
-}
-
-/// An I/O error anywhere among the causes makes it the machine's fault.
-fn judge_causes(error: &(dyn std::error::Error + 'static)) -> (u8, Option<String>) {
-    io_cause(error).map_or((status::FAILED, None), judge_io)
-}
-
-/// An archive that is damaged or cut off was given so; a disk that has no room for it is the machine's.
-fn judge_archive(error: &BuildError) -> (u8, Option<String>) {
-    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    let of_host = |cause: &&io::Error| {
-        matches!(cause.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | PermissionDenied)
-    };
-    let cause = match &error.kind {
-        BuildErrorKind::Io(cause) => Some(cause),
-        kind => io_cause(kind),
-    };
-    match cause.filter(of_host) {
-        Some(cause) => judge_io(cause),
-        None => (status::USAGE, say("give a whole tar archive: `tar c . | kiln build -`")),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which status and which way out an error has.
 
+use kiln_build::error::IgnoredBy;
 use kiln_dockerfile::span::Span;
 use kiln_oci::source::{SourceError, SourceErrorKind};
 
@@ -52,7 +53,7 @@ fn the_way_out() {
     );
     assert_eq!(hint(missing(Some("b.txt"), None)).as_deref(), Some("did you mean \"b.txt\"?"));
     assert_eq!(hint(missing(None, None)), None);
-    assert!(exit_hint(127).is_some() && exit_hint(1).is_none());
+    assert!(building::exit_hint(127).is_some() && building::exit_hint(1).is_none());
 }
 
 /// An error of a build from `text`, at one of its lines.
