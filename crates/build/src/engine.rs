@@ -121,16 +121,7 @@ impl Engine {
         reporter.record(|recording| recording.asked(asked(request)));
         let parsed = parse(&request.dockerfile);
         let mut checks = Checks::before(request, &parsed)?;
-        if let Some(format) = self.store.was_older() {
-            let message =
-                format!("the store was of format {format}: its images were taken over, its cache was not");
-            reporter.notice(None, message);
-        }
-        for platform in &request.platforms {
-            if let Some(near) = kiln_plan::likely(platform) {
-                reporter.notice(None, format!("nobody knows a platform {platform}: did you mean {near}?"));
-            }
-        }
+        self.remark(request, &reporter);
         let lease = self.store.lease()?;
         // A store that counts on a cache elsewhere is likely to be empty, and without a base there is nothing to be foreseen.
         let frozen = request.mode == Mode::Foresee && request.cache_from.is_empty();
@@ -153,32 +144,17 @@ impl Engine {
             bases.resume();
             sources.resume();
             reporter.check_cancelled()?;
-            let missing = AtomicUsize::new(0);
-            let built = request.platforms.iter().enumerate().filter_map(|(number, platform)| {
+            for_each(&request.platforms, |number, platform| {
                 let inputs = epoch::known(request.inputs(platform), epoch.as_deref());
-                let built = plan(&parsed.dockerfile, inputs, (&bases, look)).and_then(|plan| {
-                    checks.tell(&parsed, &plan, &reporter)?;
-                    let shared = (&reporter, &bases, &contexts, &sources);
-                    let mut work = self.work(request, (&plan, number), shared)?;
-                    if work.can_run {
-                        bases.want_trees(needs::run_on(&plan).into_iter());
-                    }
-                    work.explainer = explain.as_ref().map(|explain| explain as &Explain<'_>);
-                    execute(&work, lease.clone())
-                });
-                match built {
-                    // What is missing for one platform does not say what is for the next.
-                    Err(BuildError { kind: BuildErrorKind::NotCached { steps }, .. }) => {
-                        missing.fetch_add(steps, Ordering::Relaxed);
-                        None
-                    }
-                    built => Some(built),
+                let plan = plan(&parsed.dockerfile, inputs, (&bases, look))?;
+                checks.tell(&parsed, &plan, &reporter)?;
+                let shared = (&reporter, &bases, &contexts, &sources);
+                let mut work = self.work(request, (&plan, number), shared)?;
+                if work.can_run {
+                    bases.want_trees(needs::run_on(&plan).into_iter());
                 }
-            });
-            let built: Result<Vec<Built>, BuildError> = built.collect();
-            built.and_then(|built| match missing.into_inner() {
-                0 => Ok(built),
-                steps => Err(BuildErrorKind::NotCached { steps }.into()),
+                work.explainer = explain.as_ref().map(|explain| explain as &Explain<'_>);
+                execute(&work, lease.clone())
             })
         };
         let built = self.until_kept(&reporter, || contexts.looking_ahead(&mut attempt));
@@ -187,6 +163,20 @@ impl Engine {
         let built = built?;
         saved?;
         Ok(built)
+    }
+
+    /// Says what is odd before anything is done.
+    fn remark(&self, request: &Request, reporter: &Reporter<'_>) {
+        if let Some(format) = self.store.was_older() {
+            let message =
+                format!("the store was of format {format}: its images were taken over, its cache was not");
+            reporter.notice(None, message);
+        }
+        for platform in &request.platforms {
+            if let Some(near) = kiln_plan::likely(platform) {
+                reporter.notice(None, format!("nobody knows a platform {platform}: did you mean {near}?"));
+            }
+        }
     }
 
     /// Fetches a build context that lies elsewhere, if the store does not have it. Secrets and agents of `access` serve here, too.
@@ -296,6 +286,24 @@ impl Engine {
             used: Mutex::default(),
             wants_namespace: AtomicBool::new(false),
         })
+    }
+}
+
+/// Does `build` for each of `platforms`. What is missing for one does not say what is for the next, so that is counted over all.
+fn for_each(
+    platforms: &[Platform],
+    mut build: impl FnMut(usize, &Platform) -> Result<Built, BuildError>,
+) -> Result<Vec<Built>, BuildError> {
+    let (mut all, mut missing) = (Vec::new(), 0);
+    for (number, platform) in platforms.iter().enumerate() {
+        match build(number, platform) {
+            Err(BuildError { kind: BuildErrorKind::NotCached { steps }, .. }) => missing += steps,
+            built => all.push(built?),
+        }
+    }
+    match missing {
+        0 => Ok(all),
+        steps => Err(BuildErrorKind::NotCached { steps }.into()),
     }
 }
 

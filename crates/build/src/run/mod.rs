@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 use kiln_layer::diff::diff_upper;
 use kiln_layer::handle::LayerHandle;
 use kiln_layer::index::Index;
+use kiln_layer::passwd::Identity;
 use kiln_layer::path::LayerPath;
 use kiln_layer::stop::Stop;
 use kiln_layer::unpack::{Form, Owners, Unpacker};
@@ -133,17 +134,42 @@ impl Execution<'_> {
         let upper = scratch.path().join("upper");
         prepare_upper(&view, &upper, &op.cwd, work.store.owners())?;
         let mut mounts = Mounts::prepare(work, op, self.bound, scratch.path())?;
+        let spec = self.spec((lower, identity), &mut mounts, scratch.path());
+        work.reporter.record(|recording| recording.log(self.turn.task.0, log.to_owned()));
+        let log = work.store.log_path(log);
+        let command = self.turn.step.text.strip_prefix("RUN ").unwrap_or(&self.turn.step.text);
+        let hidden = Redactor::new(mounts.secrets.iter().map(Vec::as_slice));
+        let span = work.reporter.span(SpanKind::Command, || command.to_owned());
+        let exit = process::run(work, self.turn, &spec, (command, &log, &hidden))?;
+        drop(span);
+        if exit != Exit::Code(0) {
+            work.store.keep_failed(self.key, &upper)?;
+            let command = command.to_owned();
+            return Err(match exit {
+                Exit::Code(code) => BuildErrorKind::Exit { command, code, log },
+                Exit::Signal(signal) => BuildErrorKind::Signal { command, signal, log },
+            });
+        }
+        mounts.finish()?;
+        let _span = work.reporter.span(SpanKind::Diff, || command.to_owned());
+        let index = diff_upper(&upper, &view, work.store.owners(), on)?;
+        let layer = forms::keep_tree(work.store, index, &upper)?.times_of_run(true);
+        work.scratches.give_back(scratch);
+        Ok(layer)
+    }
+    fn spec(&self, (lower, identity): (Vec<PathBuf>, Identity), mounts: &mut Mounts, scratch: &Path) -> Spec {
+        let Self { work, op, .. } = self;
+        let settings = &work.request.run;
         let mut env = op.environment.pairs();
         env.extend(op.unkeyed_env.iter().cloned());
         env.append(&mut mounts.env);
         etc::default_variable(&mut env, "PATH", PATH);
         etc::default_variable(&mut env, "HOME", identity.home.as_deref().unwrap_or("/"));
-        let settings = &work.request.run;
-        let spec = Spec {
+        Spec {
             rootfs: kiln_sandbox::Rootfs::Overlay {
                 lower,
-                upper: upper.clone(),
-                work: scratch.path().join("work"),
+                upper: scratch.join("upper"),
+                work: scratch.join("work"),
             },
             argv: op.argv.clone(),
             env,
@@ -163,31 +189,8 @@ impl Execution<'_> {
                 .map(|(name, soft, hard)| Ulimit { name: name.clone(), soft: *soft, hard: *hard })
                 .collect(),
             shm_size: settings.shm_size,
-            stubs: scratch.path().join("stubs"),
-        };
-        work.reporter.record(|recording| recording.log(self.turn.task.0, log.to_owned()));
-        let log = work.store.log_path(log);
-        let command = self.turn.step.text.strip_prefix("RUN ").unwrap_or(&self.turn.step.text);
-        let hidden = Redactor::new(mounts.secrets.iter().map(Vec::as_slice));
-        let span = work.reporter.span(SpanKind::Command, || command.to_owned());
-        let exit = process::run(work, self.turn, &spec, (command, &log, &hidden))?;
-        drop(span);
-        if exit != Exit::Code(0) {
-            work.store.keep_failed(self.key, &upper)?;
+            stubs: scratch.join("stubs"),
         }
-        match exit {
-            Exit::Code(0) => {}
-            Exit::Code(code) => return Err(BuildErrorKind::Exit { command: command.to_owned(), code, log }),
-            Exit::Signal(signal) => {
-                return Err(BuildErrorKind::Signal { command: command.to_owned(), signal, log });
-            }
-        }
-        mounts.finish()?;
-        let _span = work.reporter.span(SpanKind::Diff, || command.to_owned());
-        let index = diff_upper(&upper, &view, work.store.owners(), on)?;
-        let layer = forms::keep_tree(work.store, index, &upper)?.times_of_run(true);
-        work.scratches.give_back(scratch);
-        Ok(layer)
     }
 }
 

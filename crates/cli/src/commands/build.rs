@@ -1,12 +1,11 @@
 //! `kiln build`: from arguments to outputs.
 
-use std::io::{IsTerminal, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 
 use kiln_build::engine::Engine;
 use kiln_build::error::{BuildError, BuildErrorKind};
 use kiln_build::event::{Event, Sink};
 use kiln_build::history::StepReport;
-use kiln_build::listing::list_context;
 use kiln_build::record::{self, BuildOutcome};
 use kiln_oci::compose::ComposedImage;
 use kiln_oci::layout::EntryName;
@@ -23,7 +22,7 @@ use crate::errors::{CliError, status};
 use crate::excerpt;
 use crate::interrupt::watched;
 use crate::output::image::Maker;
-use crate::output::{load, metadata, push, rootfs, target};
+use crate::output::{asked, load, metadata, push, rootfs, target};
 use crate::remote::{Elsewhere, Fetched, Network};
 use crate::render::json::Ending;
 use crate::render::{Screen, write_stderr};
@@ -31,18 +30,12 @@ use crate::request::{self, Prepared, layer_form};
 use crate::rootless::{self, Footing};
 
 pub(super) fn run(args: &BuildArgs, setting: &Setting<'_>) -> Result<(), Failed> {
-    let outputs = outputs(args)?;
-    let options = setting.network(&args.insecure_registry);
-    let network = Network::new(options, setting.environment, &setting.store);
+    let outputs = asked::outputs(args)?;
+    let network = Network::new(setting.network(&args.insecure_registry), setting.environment, &setting.store);
     let (fetched, early) = fetch(args, setting, &network)?;
     let mut prepared = request::prepare(args, &outputs, setting.environment, &fetched)?;
     if let Some(extent) = args.print_context {
-        let listing = list_context(&prepared.request).map_err(|error| CliError::Build {
-            error: Box::new(error),
-            dockerfile: Box::new(prepared.source.clone()),
-            lacks_ids: false,
-        })?;
-        return Ok(context::print(&listing, extent, args.format)?);
+        return Ok(context::print(&prepared, extent, args.format)?);
     }
     if args.method() != Method::Build {
         return Ok(check::run(args, prepared, setting)?);
@@ -52,25 +45,16 @@ pub(super) fn run(args: &BuildArgs, setting: &Setting<'_>) -> Result<(), Failed>
     }
     let mut footing = Footing::now();
     if Engine::needs_sandbox(&prepared.request) {
-        // An ordinary user does not come back from `climb`, but begins anew as the root of a namespace; a context that was
-        // unpacked has to be gone by then.
-        if footing.rung == Rung::None {
-            drop(prepared);
-            footing = rootless::climb(&setting.store)?;
-            prepared = request::prepare(args, &outputs, setting.environment, &fetched)?;
-        } else {
-            footing = rootless::climb(&setting.store)?;
-        }
+        (footing, prepared) = climb(footing, prepared, setting, || {
+            request::prepare(args, &outputs, setting.environment, &fetched)
+        })?;
     }
     prepared.request.fetcher = Some(network.http.clone());
     prepared.request.repositories = Some(network.git.clone());
     let client = setting.client(&insecure(args, &outputs)?);
     prepared.request.cache_from = carry::sources(args, &client)?;
     prepared.request.inline = carry::inline(args, &prepared.request.build_args);
-    let mut screen = match early {
-        Some(screen) => screen,
-        None => begin(args, setting)?,
-    };
+    let mut screen = early.map_or_else(|| begin(args, setting), Ok)?;
     let job = Job {
         args,
         outputs: &outputs,
@@ -85,25 +69,40 @@ pub(super) fn run(args: &BuildArgs, setting: &Setting<'_>) -> Result<(), Failed>
     // Of a failed build the failure is what counts; a trace that could not be written then is missing, and seen to be.
     let traced = write_trace(args, &screen);
     let error = match done {
-        // What is foreseen was said.
-        Ok(_) if args.dry_run.is_some() => return Ok(traced?),
         Ok(done) => {
             traced?;
-            return Ok(finish(args, &outputs, done, &screen)?);
+            // What is foreseen was said.
+            return if args.dry_run.is_some() { Ok(()) } else { Ok(finish(args, &outputs, done, &screen)?) };
         }
-        Err(CliError::Build { error, dockerfile, lacks_ids }) if wants_namespace(&error) => {
+        Err(CliError::Build { mut error, dockerfile, lacks_ids }) if wants_namespace(&error) => {
             if !footing.is_hopeless() {
                 // An ONBUILD of a base image has a RUN, which the text did not tell. Threads have ended; what was done is
                 // cached.
                 drop(prepared);
                 footing = rootless::climb(&setting.store)?;
             }
-            let error = BuildError::new(error.at, footing.obstacles());
-            CliError::Build { error: Box::new(error), dockerfile, lacks_ids }
+            error.kind = footing.obstacles();
+            CliError::Build { error, dockerfile, lacks_ids }
         }
         Err(error) => error,
     };
     Err(Failed::Told(fail(&error, setting, &screen)))
+}
+
+/// To where commands can be run. An ordinary user does not come back from there, but begins anew as the root of a namespace; a context
+/// that was unpacked has to be gone by then, so it is prepared `again`.
+fn climb(
+    from: Footing,
+    prepared: Prepared,
+    setting: &Setting<'_>,
+    again: impl FnOnce() -> Result<Prepared, CliError>,
+) -> Result<(Footing, Prepared), CliError> {
+    if from.rung != Rung::None {
+        return Ok((rootless::climb(&setting.store)?, prepared));
+    }
+    drop(prepared);
+    let footing = rootless::climb(&setting.store)?;
+    Ok((footing, again()?))
 }
 
 fn is_not_cached(error: &BuildError) -> bool {
@@ -410,63 +409,6 @@ fn insecure(args: &BuildArgs, outputs: &[Output]) -> Result<Vec<String>, CliErro
         }
     }
     Ok(hosts)
-}
-
-/// What the arguments say about outputs, their contradictions told. Without any, an image with a name stays in the store.
-fn outputs(args: &BuildArgs) -> Result<Vec<Output>, CliError> {
-    let mut all = args.outputs.clone();
-    let spec = ImageSpec::default;
-    if args.push && !turn_on_push(&mut all) {
-        all.push(Output::Image { push: true, by_digest: false, insecure: false, image: spec() });
-    }
-    if args.load && !all.iter().any(|o| matches!(o, Output::Load { .. })) {
-        all.push(Output::Load { image: spec() });
-    }
-    // As with buildx, a name goes with each output; without any it is given in the store.
-    if !args.tags.is_empty() && all.is_empty() {
-        all.push(Output::Image { push: false, by_digest: false, insecure: false, image: spec() });
-    }
-    let annotations = args.annotations.iter().flat_map(|list| &list.0);
-    for image in all.iter_mut().filter_map(Output::image_mut) {
-        image.annotations.extend(annotations.clone().cloned());
-    }
-    contradictions(args, &all)?;
-    Ok(all)
-}
-
-fn turn_on_push(outputs: &mut [Output]) -> bool {
-    let mut found = false;
-    for output in outputs {
-        if let Output::Image { push, .. } = output {
-            *push = true;
-            found = true;
-        }
-    }
-    found
-}
-
-fn contradictions(args: &BuildArgs, outputs: &[Output]) -> Result<(), CliError> {
-    request::names(&args.tags)?;
-    for output in outputs {
-        if output.to_stdout() && std::io::stdout().is_terminal() {
-            return Err(CliError::Terminal { what: "the archive".to_owned() });
-        }
-        if let Output::Image { push: true, image, .. } = output
-            && args.tags.is_empty()
-            && image.names.is_empty()
-        {
-            return Err(CliError::usage("--push", "the image needs a name: -t NAME"));
-        }
-        let docker = matches!(output, Output::DockerArchive { .. } | Output::Load { .. });
-        if docker && args.platforms.len() > 1 {
-            let problem = "a docker archive holds one platform; use type=oci for several";
-            return Err(CliError::usage("--output", problem));
-        }
-    }
-    if outputs.iter().filter(|o| o.to_stdout()).count() > 1 {
-        return Err(CliError::usage("--output", "two archives cannot both go to standard output"));
-    }
-    Ok(())
 }
 
 /// The files about the image, and the last words.

@@ -1,6 +1,6 @@
 //! `kiln build --print-context`: why a context is as large as it is.
 
-use kiln_build::listing::{Listed, ListedKind, ListedRule, Listing, Sum};
+use kiln_build::listing::{Listed, ListedKind, ListedRule, Listing, Sum, list_context};
 use serde_json::{Value, json};
 
 use crate::args::Format;
@@ -8,15 +8,21 @@ use crate::args::build::Extent;
 use crate::commands::{answer, answer_json, table};
 use crate::errors::CliError;
 use crate::render::text::{bytes, tame};
+use crate::request::Prepared;
 
 /// At the top this many entries are always told one by one.
 const TOP: usize = 20;
 
-/// Writes `listing` to standard output.
-pub(super) fn print(listing: &Listing, extent: Extent, format: Format) -> Result<(), CliError> {
+/// Writes to standard output what is in the context of a build.
+pub(super) fn print(prepared: &Prepared, extent: Extent, format: Format) -> Result<(), CliError> {
+    let listing = list_context(&prepared.request).map_err(|error| CliError::Build {
+        error: Box::new(error),
+        dockerfile: Box::new(prepared.source.clone()),
+        lacks_ids: false,
+    })?;
     match format {
-        Format::Json => answer_json(&as_json(listing)),
-        Format::Text => answer(&as_text(listing, extent)),
+        Format::Json => answer_json(&as_json(&listing)),
+        Format::Text => answer(&as_text(&listing, extent)),
     }
 }
 
