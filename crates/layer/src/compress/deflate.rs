@@ -9,6 +9,9 @@ use libdeflater::{CompressionLvl, Compressor, Crc};
 /// (0.2629 against 0.2634 with twice as much, on source code); smaller blocks would cost more, larger ones memory.
 pub(super) const BLOCK: usize = 512 << 10;
 
+/// Blocks that may wait.
+pub(super) const AHEAD: usize = 6;
+
 /// Magic, deflate, no flags, no time, no level, unknown system: nothing that tells where it was made. What libdeflate
 /// writes differs from it in the hint about the level only.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];

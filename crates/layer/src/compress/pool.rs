@@ -22,6 +22,8 @@ type Job = (Block, SyncSender<Done>);
 /// Workers, and the blocks that are with them, oldest first. With one thread the caller does the work itself.
 pub(super) struct Pool {
     work: (Work, i32),
+    /// Blocks that may be under way.
+    most: usize,
     jobs: Option<Sender<Job>>,
     workers: Vec<JoinHandle<()>>,
     running: VecDeque<Receiver<Done>>,
@@ -30,11 +32,13 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Workers that do `work` at its level.
-    pub(super) fn new(threads: usize, work: (Work, i32)) -> io::Result<Self> {
+    /// Workers that do `work` at its level. Besides the block that each of them has, `ahead` more may be under way: what is easy and
+    /// what is hard lies together in a layer, and meanwhile whoever hands blocks in should not have to wait.
+    pub(super) fn new((threads, ahead): (usize, usize), work: (Work, i32)) -> io::Result<Self> {
         let abandoned = Arc::new(AtomicBool::new(false));
         let mut pool = Self {
             work,
+            most: threads + ahead,
             jobs: None,
             workers: Vec::new(),
             running: VecDeque::new(),
@@ -54,8 +58,7 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Hands a block in. Returns the oldest if as many are under way as are allowed: one for each thread, and one
-    /// to go on with.
+    /// Hands a block in. Returns the oldest if as many are under way as are allowed.
     pub(super) fn push(&mut self, mut block: Block) -> io::Result<Option<Block>> {
         let Some(jobs) = &self.jobs else {
             let (work, level) = self.work;
@@ -64,7 +67,7 @@ impl Pool {
         let (sender, receiver) = sync_channel(1);
         jobs.send((block, sender)).map_err(|_| lost())?;
         self.running.push_back(receiver);
-        if self.running.len() > self.workers.len() + 1 { self.pop() } else { Ok(None) }
+        if self.running.len() > self.most { self.pop() } else { Ok(None) }
     }
 
     /// Waits for the oldest block; `None` if there is none.

@@ -33,7 +33,7 @@ impl Compression {
 }
 
 /// Compresses what is written to it into `W`. Call [`Compressor::finish`]: a compressor that is only dropped leaves a cut-off
-/// stream. Memory: a block of 512 KiB (zstd: 2 MiB), in and out, for each thread, and three more.
+/// stream. Memory: a block of 512 KiB (zstd: 2 MiB), in and out, for each thread, and eight (zstd: five) more.
 pub struct Compressor<W> {
     out: W,
     compression: Compression,
@@ -57,7 +57,7 @@ impl<W: Write> Compressor<W> {
         Ok(Self {
             out,
             compression,
-            pool: Pool::new(threads, work(compression))?,
+            pool: Pool::new((threads, ahead(compression)), work(compression))?,
             block: Block::default(),
             spare: Vec::new(),
             started: false,
@@ -98,6 +98,14 @@ impl<W: Write> Compressor<W> {
             Compression::None | Compression::Gzip { .. } => deflate::BLOCK,
             Compression::Zstd { .. } => zstandard::BLOCK,
         }
+    }
+}
+
+/// How many blocks wait for a thread at most.
+fn ahead(compression: Compression) -> usize {
+    match compression {
+        Compression::None | Compression::Gzip { .. } => deflate::AHEAD,
+        Compression::Zstd { .. } => zstandard::AHEAD,
     }
 }
 
