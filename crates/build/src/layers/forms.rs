@@ -1,13 +1,14 @@
 //! Makes one form of a layer from another: index, tree, blob.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_layer::compress::{Compression as Codec, Compressor, Format};
 use kiln_layer::handle::{BlobForm, LayerHandle};
 use kiln_layer::index::{Entry, Index, Kind};
-use kiln_layer::pack::{PackEntry, pack_layer, pack_placed, write_tree};
+use kiln_layer::pack::{Content, PackEntry, pack_layer, pack_placed, write_tree};
 use kiln_layer::stop::Stop;
 use kiln_layer::tar::scan::{Sink, scan};
 use kiln_layer::unpack::{Form, Unpacker};
@@ -161,7 +162,7 @@ impl UnfinishedTree {
         Ok(around(|| fs_err::rename(finished, path))?)
     }
 
-    fn finish(self, below: &View) -> Result<std::path::PathBuf, BuildErrorKind> {
+    fn finish(self, below: &View) -> Result<PathBuf, BuildErrorKind> {
         self.unpacker.finish_above(below)?;
         Ok(self.dir.keep())
     }
@@ -198,6 +199,30 @@ pub(crate) fn new_tree(
     };
     name.map(|name| trees::note_latest(store, name, &layer)).transpose()?;
     Ok(layer)
+}
+
+/// The directories that `layer` is, uppermost first, to lie upon `below`. Of changes that would hide some of that a whole tree is made.
+pub(crate) fn directories<'h>(
+    store: &Store,
+    (layer, handle): (&Layer, &'h Arc<LayerHandle>),
+    below: impl Fn() -> View,
+    stop: Stop<'_>,
+) -> Result<Cow<'h, [PathBuf]>, BuildErrorKind> {
+    if handle.trees.len() < 2 || !trees::hides(store, &layer.id, &below)? {
+        return Ok(Cow::Borrowed(&handle.trees));
+    }
+    let whole = store.tree_path(&layer.id);
+    if !whole.exists() {
+        let entries = handle.index.entries.iter().map(|entry| {
+            let content = match entry.kind {
+                Kind::File { .. } => Content::Layer { layer: handle.clone(), path: entry.path.clone() },
+                _ => Content::None,
+            };
+            PackEntry { entry: entry.clone(), content }
+        });
+        whole_tree(store, entries.collect(), &below(), stop)?;
+    }
+    Ok(Cow::Owned(vec![whole]))
 }
 
 fn whole_tree(

@@ -1,16 +1,20 @@
 //! Trees of layers in the store: whole ones, and those that are changes to another's.
 //!
-//! What a COPY makes after an edit is nearly what it made before. Its tree then is a folder with two things in it: `base`, the id of a
-//! layer whose tree is whole, and `changes`, a directory to lie upon that tree. Changes are always to a whole tree, never to changes, so an
-//! edit costs at most one directory more in the overlay, however many came before it.
+//! What a COPY makes after an edit is nearly what it made before. Its tree then is a folder with three things in it: `base`, the id of a
+//! layer whose tree is whole, `changes`, a directory to lie upon that tree, and `gone`, the paths that have a whiteout there. Changes
+//! are always to a whole tree, never to changes, so an edit costs at most one directory more in the overlay, however many came before it.
+//!
+//! A whiteout hides what lies below the whole layer, too. The same layer may come to lie upon other layers than when it was made, so
+//! that is looked at wherever it is to be mounted, see [`hides`].
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use kiln_layer::amend::amendment;
-use kiln_layer::index::Index;
+use kiln_layer::index::{Index, Kind};
 use kiln_layer::pack::{PackEntry, write_tree};
+use kiln_layer::path::LayerPath;
 use kiln_layer::stop::Stop;
 use kiln_layer::unpack::{Form, Unpacker};
 use kiln_layer::view::View;
@@ -49,6 +53,24 @@ pub(crate) fn base_of(store: &Store, id: &Digest) -> io::Result<Option<Digest>> 
 
 /// The file that names the layer which is changed.
 pub(crate) const BASE: &str = "base";
+
+/// The file with the paths that have a whiteout, each with a zero byte behind it.
+const GONE: &str = "gone";
+
+/// Whether changes that are the tree of layer `id` hide something of `below`, of which the layer itself says nothing.
+pub(crate) fn hides(store: &Store, id: &Digest, below: impl FnOnce() -> View) -> io::Result<bool> {
+    let gone = match fs_err::read(store.amended_path(id).join(GONE)) {
+        // An earlier kiln did not tell.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        gone => gone?,
+    };
+    let mut paths = gone.split(|byte| *byte == 0).filter(|path| !path.is_empty()).peekable();
+    if paths.peek().is_none() {
+        return Ok(false);
+    }
+    let below = below();
+    Ok(paths.any(|path| below.lookup(&LayerPath::clean(path)).is_some()))
+}
 
 /// What an instruction made last.
 #[derive(Serialize, Deserialize)]
@@ -90,6 +112,10 @@ pub(crate) fn amend(
     let Some(changes) = amendment(&entries, &model.index, below) else { return Ok(Err(entries)) };
     let unfinished = tempfile::Builder::new().prefix("tree-").tempdir_in(store.tmp())?;
     fs_err::write(unfinished.path().join(BASE), model.id.to_string())?;
+    let gone = changes.iter().filter(|change| change.entry.kind == Kind::Whiteout);
+    let gone: Vec<u8> =
+        gone.flat_map(|change| [change.entry.path.as_bytes(), b"\0"]).flatten().copied().collect();
+    fs_err::write(unfinished.path().join(GONE), gone)?;
     let dir = unfinished.path().join(CHANGES);
     fs_err::create_dir(&dir)?;
     let unpacker = Unpacker::new(&dir, Form::Overlay, store.owners())?;

@@ -194,9 +194,7 @@ impl Execution<'_> {
     }
 }
 
-/// The trees of all layers, topmost first, as overlayfs takes them: layers that change nothing are left out, and of one that
-/// occurs twice (the same COPY again) only the upper place counts, since it repeats everything that the lower one does. That holds
-/// for a tree that two layers are changes to as well: no whiteout of changes hides what lies below their layer. And the view of them.
+/// The trees of all layers, as overlayfs takes them, and the view of them.
 pub(crate) fn lower_directories(
     store: &Store,
     layers: &[Arc<Layer>],
@@ -213,16 +211,27 @@ pub(crate) fn lower_directories(
         })?;
         view = view_of(store, layers)?;
     }
+    Ok((stack(store, (layers, &view), stop)?, view))
+}
+
+/// The trees of `layers`, topmost first: layers that change nothing are left out, and of one that occurs twice (the same COPY again)
+/// only the upper place counts, since it repeats everything that the lower one does. That holds for a tree that two layers are
+/// changes to as well: no whiteout of changes hides what lies below their layer.
+fn stack(
+    store: &Store,
+    (layers, view): (&[Arc<Layer>], &View),
+    stop: Stop<'_>,
+) -> Result<Vec<PathBuf>, BuildErrorKind> {
     let nothing = Index::default().content_id();
-    let (mut known, mut lower) = (HashSet::new(), Vec::with_capacity(layers.len()));
-    let unpacked = view.layers().iter().zip(layers).filter(|(_, layer)| layer.content != nothing);
-    for tree in unpacked.rev().flat_map(|(handle, _)| &handle.trees) {
-        if known.insert(tree.as_os_str()) {
-            lower.push(tree.clone());
-        }
-    }
-    drop(known);
-    Ok((lower, view))
+    let pairs = layers.iter().zip(view.layers()).enumerate().rev();
+    let trees = pairs.filter(|(_, (layer, _))| layer.content != nothing).map(|(i, (layer, handle))| {
+        let below = || View::new(view.layers()[..i].to_vec());
+        forms::directories(store, (layer, handle), below, stop)
+    });
+    let trees: Vec<_> = trees.collect::<Result<_, _>>()?;
+    let mut known = HashSet::new();
+    let all = trees.iter().flat_map(|trees| trees.iter());
+    Ok(all.filter(|tree| known.insert(tree.as_os_str())).cloned().collect())
 }
 
 /// Makes the working directory where the image lacks it, and gives the upper directory the face of the image's root.

@@ -17,6 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     ("edit: what is built is what an empty store builds", same_as_fresh),
     ("edit: what changes lie upon stays as long as they do", collected),
     ("edit: whichever half is damaged goes", damaged),
+    ("edit: what is gone from a tree stays in what comes to lie below it", below),
 ];
 
 /// Shows all of `/src` to a command, and what the command saw to another stage.
@@ -153,5 +154,38 @@ fn damaged() {
         assert!(removed.contains(&path) && removed.contains(&base), "{removed:?}");
         let again = ground.build(TEXT);
         assert_eq!((amended(&ground).len(), again.image.digest), (0, digest));
+    }
+}
+
+fn below() {
+    let text = |flag: &str, made: &str| {
+        format!(
+            "FROM base\nRUN mkdir -p /src/d1 && {made} && touch -d @5 /src\nCOPY {flag} . /src\n\
+             RUN ls -R /src > /seen; cat /src/d1/f1 >> /seen || true\n"
+        )
+    };
+    let (without, with) = ("true", "echo below > /src/d1/f1");
+    for flag in ["--link", ""] {
+        let ground = ground();
+        drop(ground.build(&text(flag, without)));
+        fs_err::remove_file(ground.context("d1/f1")).unwrap();
+        drop(ground.build(&text(flag, without)));
+        assert_eq!(amended(&ground).len(), 1, "{flag}");
+        if flag.is_empty() {
+            // Another layer becomes the one to be told from, and this one can be told from it without a whiteout.
+            let edit = |what: &dyn Fn(usize) -> String| {
+                (4..28).step_by(3).for_each(|i| ground.write(&format!("d1/f{i}"), what(i)));
+            };
+            edit(&|i| format!("{}\n", i + 50));
+            drop(ground.build(&text(flag, without)));
+            assert_eq!(amended(&ground).len(), 1, "a whole one");
+            edit(&|i| format!("{i}\n"));
+        }
+        let done = ground.build(&text(flag, with));
+        let seen = done.image.file("seen");
+        assert!(seen.contains("\nf1\n") && seen.ends_with("below\n"), "{flag}: {seen}");
+        // Above what it was made for, the same layer still is what it was.
+        let done = ground.build(&text(flag, without).replace("ls -R", "ls -R  "));
+        assert!(!done.image.file("seen").contains("\nf1\n"), "{flag}");
     }
 }
