@@ -54,7 +54,8 @@ pub(crate) fn base_of(store: &Store, id: &Digest) -> io::Result<Option<Digest>> 
 /// The file that names the layer which is changed.
 pub(crate) const BASE: &str = "base";
 
-/// The file with the paths that have a whiteout, each with a zero byte behind it.
+/// The file with the paths that have a whiteout, each with a zero byte before it. It ends with one, so that a file that a power loss has
+/// emptied does not say that there are none.
 const GONE: &str = "gone";
 
 /// Whether changes that are the tree of layer `id` hide something of `below`, of which the layer itself says nothing.
@@ -64,6 +65,9 @@ pub(crate) fn hides(store: &Store, id: &Digest, below: impl FnOnce() -> View) ->
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         gone => gone?,
     };
+    if gone.last() != Some(&0) {
+        return Ok(true);
+    }
     let mut paths = gone.split(|byte| *byte == 0).filter(|path| !path.is_empty()).peekable();
     if paths.peek().is_none() {
         return Ok(false);
@@ -113,8 +117,8 @@ pub(crate) fn amend(
     let unfinished = tempfile::Builder::new().prefix("tree-").tempdir_in(store.tmp())?;
     fs_err::write(unfinished.path().join(BASE), model.id.to_string())?;
     let gone = changes.iter().filter(|change| change.entry.kind == Kind::Whiteout);
-    let gone: Vec<u8> =
-        gone.flat_map(|change| [change.entry.path.as_bytes(), b"\0"]).flatten().copied().collect();
+    let mut gone: Vec<u8> = gone.flat_map(|change| [b"\0", change.entry.path.as_bytes()].concat()).collect();
+    gone.push(0);
     fs_err::write(unfinished.path().join(GONE), gone)?;
     let dir = unfinished.path().join(CHANGES);
     fs_err::create_dir(&dir)?;

@@ -165,7 +165,7 @@ fn below() {
         )
     };
     let (without, with) = ("true", "echo below > /src/d1/f1");
-    for flag in ["--link", ""] {
+    for (flag, emptied) in [("--link", false), ("--link", true), ("", false)] {
         let ground = ground();
         drop(ground.build(&text(flag, without)));
         fs_err::remove_file(ground.context("d1/f1")).unwrap();
@@ -180,6 +180,10 @@ fn below() {
             drop(ground.build(&text(flag, without)));
             assert_eq!(amended(&ground).len(), 1, "a whole one");
             edit(&|i| format!("{i}\n"));
+        }
+        if emptied {
+            // As after a power loss.
+            fs_err::write(amended(&ground)[0].0.join("gone"), "").unwrap();
         }
         let done = ground.build(&text(flag, with));
         let seen = done.image.file("seen");
