@@ -385,6 +385,7 @@ impl Packing<'_> {
     ) -> Result<(T, StoredBlob), BuildErrorKind> {
         let _span = self.reporter.span(SpanKind::Pack, || item.clone());
         let out = Compressor::new(store.content().writer()?, codec_of(form.compression).0, self.threads)?;
+        let out = out.until(self.reporter.stop());
         let mut out = Told { out, transfer: Transfer::new(self.reporter, self.task, item, size) };
         match fill(&mut out) {
             Err(_) if out.transfer.was_stopped() => self.reporter.check().and(Err(BuildErrorKind::Cancelled)),
@@ -396,7 +397,7 @@ impl Packing<'_> {
 
 /// A compressor that says how far it is.
 struct Told<'a> {
-    out: Compressor<BlobWriter>,
+    out: Compressor<'a, BlobWriter>,
     transfer: Transfer<'a>,
 }
 

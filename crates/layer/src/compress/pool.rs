@@ -3,9 +3,15 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::stop::Stop;
+
+/// How often a stop is looked for while nothing else comes.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A block on its way: what goes in, and room for what comes out. Both are used again for later blocks.
 #[derive(Default)]
@@ -14,24 +20,25 @@ pub(super) struct Block {
     pub(super) packed: Vec<u8>,
 }
 
-/// Turns a block's plain bytes into packed ones.
-pub(super) type Work = fn(&mut Block, i32) -> io::Result<()>;
+/// Turns a block's plain bytes into packed ones. What takes long asks whether to go on.
+pub(super) type Work = fn(&mut Block, i32, Stop<'_>) -> io::Result<()>;
 type Done = io::Result<Block>;
 type Job = (Block, SyncSender<Done>);
 
 /// Workers, and the blocks that are with them, oldest first. With one thread the caller does the work itself.
-pub(super) struct Pool {
+pub(super) struct Pool<'a> {
     work: (Work, i32),
     /// Blocks that may be under way.
     most: usize,
     jobs: Option<Sender<Job>>,
     workers: Vec<JoinHandle<()>>,
     running: VecDeque<Receiver<Done>>,
-    /// Nobody wants the blocks any more that still wait for a worker.
+    stop: Stop<'a>,
+    /// Nobody wants the blocks any more that are with workers or wait for one.
     abandoned: Arc<AtomicBool>,
 }
 
-impl Pool {
+impl<'a> Pool<'a> {
     /// Workers that do `work` at its level. Besides the block that each of them has, `ahead` more may be under way: what is easy and
     /// what is hard lies together in a layer, and meanwhile whoever hands blocks in should not have to wait.
     pub(super) fn new((threads, ahead): (usize, usize), work: (Work, i32)) -> io::Result<Self> {
@@ -42,6 +49,7 @@ impl Pool {
             jobs: None,
             workers: Vec::new(),
             running: VecDeque::new(),
+            stop: Stop::NEVER,
             abandoned: abandoned.clone(),
         };
         if threads <= 1 {
@@ -58,11 +66,16 @@ impl Pool {
         Ok(pool)
     }
 
+    /// From now on it ends when `stop` says so.
+    pub(super) fn until(&mut self, stop: Stop<'a>) {
+        self.stop = stop;
+    }
+
     /// Hands a block in. Returns the oldest if as many are under way as are allowed.
     pub(super) fn push(&mut self, mut block: Block) -> io::Result<Option<Block>> {
         let Some(jobs) = &self.jobs else {
             let (work, level) = self.work;
-            return work(&mut block, level).map(|()| Some(block));
+            return work(&mut block, level, self.stop).map(|()| Some(block));
         };
         let (sender, receiver) = sync_channel(1);
         jobs.send((block, sender)).map_err(|_| lost())?;
@@ -73,11 +86,17 @@ impl Pool {
     /// Waits for the oldest block; `None` if there is none.
     pub(super) fn pop(&mut self) -> io::Result<Option<Block>> {
         let Some(oldest) = self.running.pop_front() else { return Ok(None) };
-        oldest.recv().map_err(|_| lost())?.map(Some)
+        loop {
+            match oldest.recv_timeout(LOOK) {
+                Ok(done) => return done.map(Some),
+                Err(RecvTimeoutError::Timeout) => self.stop.check()?,
+                Err(RecvTimeoutError::Disconnected) => return Err(lost()),
+            }
+        }
     }
 }
 
-impl Drop for Pool {
+impl Drop for Pool<'_> {
     fn drop(&mut self) {
         self.abandoned.store(true, Ordering::Relaxed);
         self.jobs = None;
@@ -96,7 +115,7 @@ fn serve(jobs: &Mutex<Receiver<Job>>, (work, level): (Work, i32), abandoned: &At
         if abandoned.load(Ordering::Relaxed) {
             return;
         }
-        let done = work(&mut block, level).map(|()| block);
+        let done = work(&mut block, level, Stop::when(abandoned)).map(|()| block);
         // Nobody waits any more if the compressor was dropped.
         let _ = result.send(done);
     }

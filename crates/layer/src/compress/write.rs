@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::pool::{Block, Pool, Work};
 use super::{Compression, deflate, zstandard};
+use crate::stop::Stop;
 
 /// A level that the format does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,10 +35,10 @@ impl Compression {
 
 /// Compresses what is written to it into `W`. Call [`Compressor::finish`]: a compressor that is only dropped leaves a cut-off
 /// stream. Memory: a block of 512 KiB (zstd: 2 MiB), in and out, for each thread, and eight (zstd: five) more.
-pub struct Compressor<W> {
+pub struct Compressor<'a, W> {
     out: W,
     compression: Compression,
-    pool: Pool,
+    pool: Pool<'a>,
     /// What is being gathered.
     block: Block,
     /// Blocks that have been written, for their room.
@@ -46,7 +47,7 @@ pub struct Compressor<W> {
     started: bool,
 }
 
-impl<W: Write> Compressor<W> {
+impl<'a, W: Write> Compressor<'a, W> {
     /// A compressor into `out` with `threads` threads (0 and 1: none but the caller's).
     ///
     /// # Errors
@@ -62,6 +63,13 @@ impl<W: Write> Compressor<W> {
             spare: Vec::new(),
             started: false,
         })
+    }
+
+    /// The same, to fail with [`crate::stop::Stopped`] when `stop` says so, also in the midst of a block that takes long.
+    #[must_use]
+    pub fn until(mut self, stop: Stop<'a>) -> Self {
+        self.pool.until(stop);
+        self
     }
 
     /// Writes what is left, and the end of the stream, flushes, and returns the destination.
@@ -113,18 +121,18 @@ fn ahead(compression: Compression) -> usize {
 fn work(compression: Compression) -> (Work, i32) {
     match compression {
         // Never asked to: what is not compressed is not cut into blocks.
-        Compression::None => (|block, _| deflate::compress(&block.plain, 0, &mut block.packed), 0),
+        Compression::None => (|block, _, _| deflate::compress(&block.plain, 0, &mut block.packed), 0),
         Compression::Gzip { level } => (
-            |block, level| deflate::compress(&block.plain, level.unsigned_abs(), &mut block.packed),
+            |block, level, _| deflate::compress(&block.plain, level.unsigned_abs(), &mut block.packed),
             level.cast_signed(),
         ),
         Compression::Zstd { level } => {
-            (|block, level| zstandard::compress(&block.plain, level, &mut block.packed), level)
+            (|block, level, stop| zstandard::compress(&block.plain, level, &mut block.packed, stop), level)
         }
     }
 }
 
-impl<W: Write> Write for Compressor<W> {
+impl<W: Write> Write for Compressor<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.compression == Compression::None {
             return self.out.write(bytes);
