@@ -387,11 +387,10 @@ impl Packing<'_> {
         let out = Compressor::new(store.content().writer()?, codec_of(form.compression).0, self.threads)?;
         let out = out.until(self.reporter.stop());
         let mut out = Told { out, transfer: Transfer::new(self.reporter, self.task, item, size) };
-        match fill(&mut out) {
-            Err(_) if out.transfer.was_stopped() => self.reporter.check().and(Err(BuildErrorKind::Cancelled)),
-            Err(error) => Err(error),
-            Ok(value) => Ok((value, out.out.finish()?.finish()?)),
-        }
+        let filled = fill(&mut out);
+        let done = filled.and_then(|value| Ok((value, out.out.finish()?.finish()?)));
+        // Not only between two writes: a stop may find it at the last block, too.
+        done.map_err(|error| self.reporter.judged(error))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The first failure ends everything else, whatever it is doing or waiting for; what is built next knows nothing of that.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,8 @@ use kiln_build::event::{Event, TaskOutcome};
 use kiln_build::remote::{
     Ask, CheckedOut, CheckoutOrder, Fetched, Fetcher, RemoteError, Repositories, Repository, Resolved, Within,
 };
+
+use kiln_build::request::{Compression, LayerForm};
 
 use crate::Case;
 use crate::ground::Ground;
@@ -19,6 +22,7 @@ pub(crate) const CASES: &[Case] = &[
     ("stopping: an image that is not there ends the question for another", questions),
     ("stopping: a failure ends the hashing of a large file", hashing),
     ("stopping: the build after a failed one asks again", resumed),
+    ("stopping: Ctrl-C ends a block that takes long", compressing),
 ];
 
 /// Servers that never answer. The file `fails` is not there, and that is said once `waiting` others wait.
@@ -107,7 +111,7 @@ fn servers() {
     request.jobs = 8;
     let events = Mutex::new(Vec::new());
     let sink = |event| events.lock().unwrap().push(event);
-    let never = std::sync::atomic::AtomicBool::new(false);
+    let never = AtomicBool::new(false);
     let error = ground.engine().build(&request, &sink, &never).err().unwrap();
     let BuildErrorKind::Fetch { url, .. } = error.kind else { panic!("{error:?}") };
     assert_eq!(url, "http://web/fails");
@@ -139,7 +143,7 @@ fn hashing() {
             deaf.begins();
         }
     };
-    let never = std::sync::atomic::AtomicBool::new(false);
+    let never = AtomicBool::new(false);
     let began = Instant::now();
     let error = ground.engine().build(&request, &sink, &never).err().unwrap();
     assert!(matches!(error.kind, BuildErrorKind::Fetch { .. }), "{error:?}");
@@ -151,8 +155,42 @@ fn resumed() {
     ground.shelf.put("base", &[Tape::new().with("f", b"1", (0o644, 0)).bytes()], |_| {});
     let fails = ground.request("FROM base\nCOPY nothing /\n");
     let engine = ground.engine();
-    let never = std::sync::atomic::AtomicBool::new(false);
+    let never = AtomicBool::new(false);
     engine.build(&fails, &|_| {}, &never).err().unwrap();
     assert!(ground.shelf.is_abandoned());
     engine.build(&ground.request("FROM base\nCOPY --from=base /f /g\n"), &|_| {}, &never).unwrap();
+}
+
+fn compressing() {
+    let ground = Ground::new();
+    let mut state = 1_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state.to_le_bytes()
+    };
+    let noise: Vec<u8> = (0..(24 << 20) / 8).flat_map(|_| next()).collect();
+    ground.write("noise", noise);
+    let engine = ground.engine();
+    let cancel = AtomicBool::new(false);
+    let built = engine.build(&ground.request("FROM scratch\nCOPY . /\n"), &|_| {}, &cancel).unwrap();
+    let form = LayerForm { compression: Compression::Zstd(22), ..LayerForm::default() };
+    // More than that is handed in only when the first block is done, which takes a second.
+    let full = |event: &Event| matches!(event, Event::Progress { current, .. } if *current > 12 << 20);
+    let (sender, is_full) = std::sync::mpsc::channel();
+    let sender = Mutex::new(sender);
+    let sink = move |event| {
+        if full(&event) {
+            sender.lock().unwrap().send(()).ok();
+        }
+    };
+    let cancel = &cancel;
+    let error = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            is_full.recv().unwrap();
+            std::thread::sleep(Duration::from_millis(100));
+            cancel.store(true, Ordering::Relaxed);
+        });
+        engine.parts(&built[0], &form, &sink, cancel).err().unwrap()
+    });
+    assert!(matches!(error.kind, BuildErrorKind::Interrupted), "{error:?}");
 }
