@@ -157,6 +157,7 @@ impl Execution<'_> {
         work.scratches.give_back(scratch);
         Ok(layer)
     }
+
     fn spec(&self, (lower, identity): (Vec<PathBuf>, Identity), mounts: &mut Mounts, scratch: &Path) -> Spec {
         let Self { work, op, .. } = self;
         let settings = &work.request.run;
