@@ -59,8 +59,7 @@ impl Environment {
 
     /// Names and values, to be added to.
     pub fn pairs(&self) -> Vec<(String, String)> {
-        let variables = self.variables().into_iter();
-        variables.map(|variable| (variable.name.to_string(), variable.value.to_string())).collect()
+        texts(self.variables())
     }
 
     /// Whether `name` is the name of a build argument, and not of a variable of the image.
@@ -73,6 +72,10 @@ impl Environment {
         std::iter::successors(self.0.as_deref(), |setting| setting.before.0.as_deref())
             .map(|setting| &setting.variable)
     }
+}
+
+fn texts(variables: Vec<Variable>) -> Vec<(String, String)> {
+    variables.into_iter().map(|one| (one.name.to_string(), one.value.to_string())).collect()
 }
 
 impl fmt::Debug for Environment {
@@ -115,7 +118,8 @@ impl From<Environment> for Listed {
     fn from(environment: Environment) -> Self {
         let variables = environment.variables();
         let arguments = variables.iter().filter(|variable| !variable.of_image);
-        Self { arguments: arguments.map(|one| one.name.to_string()).collect(), env: environment.pairs() }
+        let arguments = arguments.map(|one| one.name.to_string()).collect();
+        Self { arguments, env: texts(variables) }
     }
 }
 
