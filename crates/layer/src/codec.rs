@@ -5,14 +5,20 @@
 //! index, whatever the bytes were.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 
-use kiln_oci::digest::Digest;
+use kiln_oci::digest::{Digest, Hasher};
 
+use crate::bytes::{Cursor, put_bytes, put_number, put_signed};
 use crate::index::{Entry, Index, Kind, Mtime};
 use crate::path::LayerPath;
+use crate::rows::Row;
 
 const MAGIC: &[u8; 8] = b"KILNIDX\x01";
 const CHECKSUM: usize = 32;
+
+/// How many bytes are written at a time.
+const PIECE: usize = 64 << 10;
 
 /// Why bytes are not an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,24 +39,64 @@ pub enum CodecError {
 
 /// The bytes of `index`. The same index gives the same bytes.
 pub fn encode(index: &Index) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64 + index.entries.len() * 100);
-    out.extend_from_slice(MAGIC);
-    put_number(&mut out, index.entries.len() as u64);
-    let mut before: &[u8] = b"";
-    for entry in &index.entries {
-        put_path(&mut out, before, entry.path.as_bytes());
-        before = entry.path.as_bytes();
-        put_entry(&mut out, entry);
+    let mut encoder = Encoder::new(index.entries.len());
+    encoder.out.reserve(index.entries.len() * 100);
+    index.entries.iter().for_each(|entry| encoder.push(entry));
+    encoder.finish(&index.opaque)
+}
+
+/// Encodes an index piece by piece, for those that are not to be held in memory.
+#[derive(Debug)]
+pub struct Encoder {
+    /// What was not written yet.
+    out: Vec<u8>,
+    /// Of what was written.
+    hasher: Hasher,
+    before: Vec<u8>,
+}
+
+impl Encoder {
+    /// For an index of `count` entries.
+    pub fn new(count: usize) -> Self {
+        let mut out = MAGIC.to_vec();
+        put_number(&mut out, count as u64);
+        Self { out, hasher: Hasher::new(), before: Vec::new() }
     }
-    put_number(&mut out, index.opaque.len() as u64);
-    let mut before: &[u8] = b"";
-    for path in &index.opaque {
-        put_path(&mut out, before, path.as_bytes());
-        before = path.as_bytes();
+
+    /// Adds an entry, whose path sorts after that of the last.
+    pub fn push(&mut self, entry: &Entry) {
+        put_path(&mut self.out, &self.before, entry.path.as_bytes());
+        self.before.clear();
+        self.before.extend_from_slice(entry.path.as_bytes());
+        put_entry(&mut self.out, entry);
     }
-    let checksum = Digest::of(&out);
-    out.extend_from_slice(checksum.as_bytes());
-    out
+
+    /// Writes what there is by now to `to`, if that is worth a call.
+    ///
+    /// # Errors
+    /// Those of `to`.
+    pub fn write(&mut self, to: &mut impl Write) -> io::Result<()> {
+        if self.out.len() < PIECE {
+            return Ok(());
+        }
+        self.hasher.update(&self.out);
+        to.write_all(&self.out)?;
+        self.out.clear();
+        Ok(())
+    }
+
+    /// The bytes that were not written, to the end.
+    pub fn finish(mut self, opaque: &[LayerPath]) -> Vec<u8> {
+        put_number(&mut self.out, opaque.len() as u64);
+        let mut before: &[u8] = b"";
+        for path in opaque {
+            put_path(&mut self.out, before, path.as_bytes());
+            before = path.as_bytes();
+        }
+        self.hasher.update(&self.out);
+        self.out.extend_from_slice(self.hasher.finish().as_bytes());
+        self.out
+    }
 }
 
 /// The index that [`encode`] made the bytes of.
@@ -65,21 +111,8 @@ pub fn decode(bytes: &[u8]) -> Result<Index, CodecError> {
     if Digest::of(body).as_bytes() != checksum {
         return Err(CodecError::Checksum);
     }
-    let mut cursor = Cursor { body, at: MAGIC.len() };
-    cursor.index().ok_or(CodecError::Invalid { at: cursor.at })
-}
-
-fn put_number(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    put_number(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
+    let mut cursor = Cursor::new(body, MAGIC.len());
+    take_index(&mut cursor).ok_or(CodecError::Invalid { at: cursor.position() })
 }
 
 fn put_path(out: &mut Vec<u8>, before: &[u8], path: &[u8]) {
@@ -120,9 +153,7 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
     for number in [entry.mode, entry.uid, entry.gid, entry.mtime.nanos] {
         put_number(out, u64::from(number));
     }
-    // Zigzag: small numbers of either sign stay short.
-    let secs = entry.mtime.secs;
-    put_number(out, ((secs << 1) ^ (secs >> 63)).cast_unsigned());
+    put_signed(out, entry.mtime.secs);
     put_number(out, entry.xattrs.len() as u64);
     for (name, value) in &entry.xattrs {
         put_bytes(out, name);
@@ -131,109 +162,74 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
     put_number(out, entry.offset.map_or(0, |offset| offset + 1));
 }
 
-/// Reads forward; every method gives `None` for what cannot be.
-struct Cursor<'a> {
-    body: &'a [u8],
-    at: usize,
+fn take_index(from: &mut Cursor<'_>) -> Option<Index> {
+    let count = from.count()?;
+    let mut entries: Vec<Entry> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let path = take_path(from, entries.last().map(|entry| &entry.path))?;
+        entries.push(take_entry(from, path)?);
+    }
+    let count = from.count()?;
+    let mut opaque: Vec<LayerPath> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let path = take_path(from, opaque.last())?;
+        opaque.push(path);
+    }
+    from.is_at_end().then_some(Index { entries, opaque })
 }
 
-impl<'a> Cursor<'a> {
-    fn index(&mut self) -> Option<Index> {
-        let count = self.count()?;
-        let mut entries: Vec<Entry> = Vec::with_capacity(count);
-        for _ in 0..count {
-            let path = self.path(entries.last().map(|entry| &entry.path))?;
-            entries.push(self.entry(path)?);
+/// A clean path that sorts after `before`.
+fn take_path(from: &mut Cursor<'_>, before: Option<&LayerPath>) -> Option<LayerPath> {
+    let known = before.map_or(&b""[..], LayerPath::as_bytes);
+    let shared = known.get(..usize::try_from(from.number()?).ok()?)?;
+    let path = clean(&[shared, from.bytes()?].concat())?;
+    before.is_none_or(|before| *before < path).then_some(path)
+}
+
+fn clean(raw: &[u8]) -> Option<LayerPath> {
+    let path = LayerPath::clean(raw);
+    (path.as_bytes() == raw).then_some(path)
+}
+
+fn take_entry(from: &mut Cursor<'_>, path: LayerPath) -> Option<Entry> {
+    let kind = take_kind(from)?;
+    let (mode, uid, gid, nanos) = (from.small()?, from.small()?, from.small()?, from.small()?);
+    let secs = from.signed()?;
+    let mut xattrs = BTreeMap::new();
+    for _ in 0..from.count()? {
+        let name = from.bytes()?.to_vec();
+        xattrs.insert(name, from.bytes()?.to_vec());
+    }
+    let offset = from.number()?.checked_sub(1);
+    let valid = mode <= 0o7777 && nanos < 1_000_000_000;
+    valid.then_some(Entry { path, kind, mode, uid, gid, mtime: Mtime { secs, nanos }, xattrs, offset })
+}
+
+fn take_kind(from: &mut Cursor<'_>) -> Option<Kind> {
+    Some(match from.take(1)?[0] {
+        b'f' => {
+            let size = from.number()?;
+            Kind::File { size, digest: Digest::from_bytes(from.take(32)?.try_into().ok()?) }
         }
-        let count = self.count()?;
-        let mut opaque: Vec<LayerPath> = Vec::with_capacity(count);
-        for _ in 0..count {
-            let path = self.path(opaque.last())?;
-            opaque.push(path);
-        }
-        (self.at == self.body.len()).then_some(Index { entries, opaque })
+        b'h' => Kind::Hardlink { target: clean(from.bytes()?)? },
+        b'd' => Kind::Directory,
+        b'l' => Kind::Symlink { target: from.bytes()?.to_vec() },
+        b'c' => Kind::CharDevice { major: from.small()?, minor: from.small()? },
+        b'b' => Kind::BlockDevice { major: from.small()?, minor: from.small()? },
+        b'p' => Kind::Fifo,
+        b'w' => Kind::Whiteout,
+        _ => return None,
+    })
+}
+
+impl Row for Entry {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_bytes(out, self.path.as_bytes());
+        put_entry(out, self);
     }
 
-    /// A number of things that take at least a byte each.
-    fn count(&mut self) -> Option<usize> {
-        let count = usize::try_from(self.number()?).ok()?;
-        (count <= self.body.len() - self.at).then_some(count)
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        let mut number = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = *self.body.get(self.at)?;
-            self.at += 1;
-            let bits = u64::from(byte & 0x7f);
-            if bits << shift >> shift != bits {
-                return None;
-            }
-            number |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Some(number);
-            }
-        }
-        None
-    }
-
-    fn small(&mut self) -> Option<u32> {
-        u32::try_from(self.number()?).ok()
-    }
-
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let bytes = self.body.get(self.at..self.at.checked_add(length)?)?;
-        self.at += length;
-        Some(bytes)
-    }
-
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let length = self.count()?;
-        self.take(length)
-    }
-
-    /// A clean path that sorts after `before`.
-    fn path(&mut self, before: Option<&LayerPath>) -> Option<LayerPath> {
-        let known = before.map_or(&b""[..], LayerPath::as_bytes);
-        let shared = known.get(..usize::try_from(self.number()?).ok()?)?;
-        let raw = [shared, self.bytes()?].concat();
-        let path = LayerPath::clean(&raw);
-        (path.as_bytes() == raw && before.is_none_or(|before| *before < path)).then_some(path)
-    }
-
-    fn entry(&mut self, path: LayerPath) -> Option<Entry> {
-        let kind = self.kind()?;
-        let (mode, uid, gid, nanos) = (self.small()?, self.small()?, self.small()?, self.small()?);
-        let zigzag = self.number()?;
-        let secs = (zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed();
-        let mut xattrs = BTreeMap::new();
-        for _ in 0..self.count()? {
-            let name = self.bytes()?.to_vec();
-            xattrs.insert(name, self.bytes()?.to_vec());
-        }
-        let offset = self.number()?.checked_sub(1);
-        let valid = mode <= 0o7777 && nanos < 1_000_000_000;
-        valid.then_some(Entry { path, kind, mode, uid, gid, mtime: Mtime { secs, nanos }, xattrs, offset })
-    }
-
-    fn kind(&mut self) -> Option<Kind> {
-        Some(match self.take(1)?[0] {
-            b'f' => {
-                let size = self.number()?;
-                Kind::File { size, digest: Digest::from_bytes(self.take(32)?.try_into().ok()?) }
-            }
-            b'h' => {
-                let raw = self.bytes()?;
-                let target = LayerPath::clean(raw);
-                (target.as_bytes() == raw).then_some(Kind::Hardlink { target })?
-            }
-            b'd' => Kind::Directory,
-            b'l' => Kind::Symlink { target: self.bytes()?.to_vec() },
-            b'c' => Kind::CharDevice { major: self.small()?, minor: self.small()? },
-            b'b' => Kind::BlockDevice { major: self.small()?, minor: self.small()? },
-            b'p' => Kind::Fifo,
-            b'w' => Kind::Whiteout,
-            _ => return None,
-        })
+    fn take(from: &mut Cursor<'_>) -> Option<Self> {
+        let path = clean(from.bytes()?)?;
+        take_entry(from, path)
     }
 }

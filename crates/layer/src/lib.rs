@@ -50,10 +50,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Modules, from the ground up: [`path`], [`stop`] and [`xattr`]; [`index`]; [`codec`], [`compress`], [`passwd`], [`tar`] and
+//! Modules, from the ground up: [`bytes`], [`path`], [`stop`] and [`xattr`]; [`index`] and [`rows`]; [`codec`], [`compress`], [`passwd`], [`tar`] and
 //! [`tree`]; [`handle`]; [`view`]; [`unpack`] and [`diff`]; [`pack`]; [`amend`] and [`flatten`].
 
 pub mod amend;
+pub mod bytes;
 pub mod codec;
 pub mod compress;
 pub mod diff;
@@ -63,6 +64,7 @@ pub mod index;
 pub mod pack;
 pub mod passwd;
 pub mod path;
+pub mod rows;
 pub mod stop;
 pub mod tar;
 pub mod tree;
