@@ -276,7 +276,7 @@ impl Stage<'_> {
         let store = self.work.store;
         if self.makes_trees(turn.after) {
             let how = (name, self.work.reporter.stop());
-            return Ok(forms::new_tree(store, entries, below, how)?.times_of_run(ran));
+            return Ok(forms::new_tree(store, &entries, below, how)?.times_of_run(ran));
         }
         let plain =
             LayerForm { compression: Compression::Uncompressed, force: false, clamp: None, rewrite: false };
@@ -284,7 +284,7 @@ impl Stage<'_> {
         let form = wanted.map_or(plain, |form| LayerForm { clamp: self.work.epoch, ..form });
         let packing =
             forms::Packing { threads: self.work.request.jobs, reporter: self.work.reporter, task: turn.task };
-        forms::new_blob(store, (entries, ran), &form, &packing)
+        forms::new_blob(store, (&entries, ran), &form, &packing)
     }
 
     /// Whether new layers become trees, with `after` steps still to come.

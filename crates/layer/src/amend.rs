@@ -4,40 +4,60 @@
 //! so what differs is written to a directory of its own, to lie upon the tree that is there: a build after an edit
 //! costs what was edited.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::index::{Entry, Index, Kind};
-use crate::pack::{Content, PackEntry};
+use crate::pack::{Content, Entries, PackEntry, PackError, Take};
 use crate::path::LayerPath;
 use crate::view::{View, implicit_directory};
 
 /// Amended is what stays the same for the most part: of one in so many entries and bytes at most may change.
 const PART: u64 = 4;
 
-/// What has to be written, to lie upon the tree of `old`, for both together to be the tree of the layer of `entries` above
-/// `below`: changed entries, the directories on the way to them, whiteouts for what is gone. Sorted, like `entries`, by path. `None` if that
-/// cannot be had, or is not worth it: when more than a quarter changes, when a whiteout would hide what `below` has, and with hard
-/// links, whiteouts and opaque directories in either layer.
-pub fn amendment(entries: &[PackEntry], old: &Index, below: &View) -> Option<Vec<PackEntry>> {
+/// What has to be written, to lie upon the tree of another layer: changed entries, the directories on the way to them, whiteouts for
+/// what is gone. Of the layer's entries it holds no more than which they are.
+#[derive(Debug)]
+pub struct Amendment<'e, E: ?Sized> {
+    entries: &'e E,
+    /// Which of `entries` are to be written, ascending.
+    written: Vec<usize>,
+    /// Paths that get a whiteout.
+    gone: BTreeSet<LayerPath>,
+}
+
+/// Finds what makes the tree of `old` that of the layer of `entries` above `below`. `None` if that cannot be had, or is not worth it: when
+/// more than a quarter changes, when a whiteout would hide what `below` has, and with hard links, whiteouts and opaque directories
+/// in either layer.
+///
+/// # Errors
+/// If the entries cannot be had.
+pub fn amendment<'e, E: Entries + ?Sized>(
+    entries: &'e E,
+    old: &Index,
+    below: &View,
+) -> Result<Option<Amendment<'e, E>>, PackError> {
     let plain = |entry: &Entry| !matches!(entry.kind, Kind::Hardlink { .. } | Kind::Whiteout);
-    if !old.opaque.is_empty() || !old.entries.iter().chain(entries.iter().map(|e| &e.entry)).all(plain) {
-        return None;
+    if !old.opaque.is_empty() || !old.entries.iter().all(plain) {
+        return Ok(None);
     }
-    let mut amendment = Amendment { entries, below, changed: BTreeSet::new(), gone: BTreeSet::new() };
+    let mut compared = Compared::new(below);
     let mut before = old.entries.iter().peekable();
-    for (i, item) in entries.iter().enumerate() {
-        while let Some(entry) = before.next_if(|entry| entry.path < item.entry.path) {
-            amendment.remove(&entry.path)?;
-        }
-        match before.next_if(|entry| entry.path == item.entry.path) {
-            Some(entry) if is_same(entry, &item.entry) => {}
-            // What is no directory hides what lies below it, and a directory upon it would not bring that back.
-            Some(entry) if is_directory(&item.entry) && !is_directory(entry) => return None,
-            _ => amendment.change(i),
-        }
+    let mut possible = true;
+    let mut number = 0;
+    entries.each(&mut |item| {
+        possible =
+            possible && plain(&item.entry) && compared.next(number, &item.entry, &mut before).is_some();
+        number += 1;
+        Ok(())
+    })?;
+    possible = possible && before.try_for_each(|entry| compared.remove(&entry.path)).is_some();
+    if !possible || !compared.is_worthwhile(number) {
+        return Ok(None);
     }
-    before.try_for_each(|entry| amendment.remove(&entry.path))?;
-    amendment.is_worthwhile().then(|| amendment.finish())
+    let Some(written) = compared.complete(entries)? else { return Ok(None) };
+    let amendment = Amendment { entries, written, gone: compared.gone };
+    // With the directories on the way.
+    Ok(Some(amendment).filter(|found| found.count() as u64 * PART <= number as u64))
 }
 
 fn is_directory(entry: &Entry) -> bool {
@@ -50,50 +70,79 @@ fn is_same(a: &Entry, b: &Entry) -> bool {
         && a.xattrs == b.xattrs
 }
 
-struct Amendment<'a> {
-    entries: &'a [PackEntry],
+/// Two layers, entry by entry.
+struct Compared<'a> {
     below: &'a View,
-    /// Of `entries`, those to be written.
-    changed: BTreeSet<usize>,
-    /// Paths that get a whiteout.
+    /// Which entries differ.
+    changed: Vec<usize>,
+    /// Of these, what is no directory.
+    obstacles: HashSet<LayerPath>,
     gone: BTreeSet<LayerPath>,
+    /// The directories above what differs: a directory shows the metadata of the uppermost, which must be what the layer says of it.
+    above: HashSet<LayerPath>,
+    /// Bytes of the files that differ, and of all.
+    bytes: (u64, u64),
 }
 
-impl Amendment<'_> {
-    fn find(&self, path: &LayerPath) -> Option<usize> {
-        self.entries.binary_search_by(|item| item.entry.path.cmp(path)).ok()
+impl<'a> Compared<'a> {
+    fn new(below: &'a View) -> Self {
+        Self {
+            below,
+            changed: Vec::new(),
+            obstacles: HashSet::new(),
+            gone: BTreeSet::new(),
+            above: HashSet::new(),
+            bytes: (0, 0),
+        }
     }
 
-    fn change(&mut self, i: usize) {
-        self.changed.insert(i);
-        self.describe_above(&self.entries[i].entry.path.clone());
+    /// Takes entry `number` of the new layer, and of the old one all up to its path. `None` if the old tree cannot serve.
+    fn next<'e>(
+        &mut self,
+        number: usize,
+        entry: &Entry,
+        old: &mut std::iter::Peekable<impl Iterator<Item = &'e Entry>>,
+    ) -> Option<()> {
+        while let Some(entry) = old.next_if(|old| old.path < entry.path) {
+            self.remove(&entry.path)?;
+        }
+        let size = match entry.kind {
+            Kind::File { size, .. } => size,
+            _ => 0,
+        };
+        self.bytes.1 += size;
+        match old.next_if(|old| old.path == entry.path) {
+            Some(old) if is_same(old, entry) => return Some(()),
+            // What is no directory hides what lies below it, and a directory upon it would not bring that back.
+            Some(old) if is_directory(entry) && !is_directory(old) => return None,
+            _ => {}
+        }
+        self.changed.push(number);
+        self.bytes.0 += size;
+        if !is_directory(entry) {
+            self.obstacles.insert(entry.path.clone());
+        }
+        self.describe_above(&entry.path);
+        Some(())
     }
 
-    /// A directory shows the metadata of the uppermost: it must be what the layer says of it.
     fn describe_above(&mut self, path: &LayerPath) {
-        let above = std::iter::successors(path.parent(), LayerPath::parent);
-        let found: Vec<usize> = above.filter_map(|dir| self.find(&dir)).collect();
-        self.changed.extend(found);
+        let mut at = path.parent();
+        while let Some(dir) = at {
+            at = dir.parent();
+            if !self.above.insert(dir) {
+                return;
+            }
+        }
     }
 
     /// `None` if it cannot be hidden.
     fn remove(&mut self, path: &LayerPath) -> Option<()> {
-        let above = std::iter::successors(path.parent(), LayerPath::parent);
-        for dir in above {
-            let is_file = |i: usize| !is_directory(&self.entries[i].entry);
-            if self.gone.contains(&dir) || self.find(&dir).is_some_and(is_file) {
-                return Some(());
-            }
+        let mut above = std::iter::successors(path.parent(), LayerPath::parent);
+        if above.any(|dir| self.gone.contains(&dir) || self.obstacles.contains(&dir)) {
+            return Some(());
         }
-        let parent = path.parent()?;
-        let inside = path.join([0]);
-        let at = self.entries.partition_point(|item| item.entry.path < inside);
-        // Something is still in it, which makes it a directory that nobody describes.
-        if self.entries.get(at).is_some_and(|item| item.entry.path.is_within(path)) {
-            return None;
-        }
-        let is_there = self.find(&parent).is_some() || self.is_directory_below(&parent);
-        if !is_there || self.below.lookup(path).is_some() {
+        if path.is_root() || self.below.lookup(path).is_some() {
             return None;
         }
         self.gone.insert(path.clone());
@@ -101,28 +150,74 @@ impl Amendment<'_> {
         Some(())
     }
 
-    fn is_directory_below(&self, path: &LayerPath) -> bool {
-        path.is_root() || self.below.lookup(path).is_some_and(|found| is_directory(&found.entry))
-    }
-
-    fn is_worthwhile(&self) -> bool {
-        let size = |item: &PackEntry| match item.entry.kind {
-            Kind::File { size, .. } => size,
-            _ => 0,
-        };
+    fn is_worthwhile(&self, all: usize) -> bool {
         let count = (self.changed.len() + self.gone.len()) as u64;
-        let changed: u64 = self.changed.iter().map(|i| size(&self.entries[*i])).sum();
-        let all: u64 = self.entries.iter().map(size).sum();
-        count * PART <= self.entries.len() as u64 && changed * PART <= all
+        count * PART <= all as u64 && self.bytes.0 * PART <= self.bytes.1
     }
 
-    fn finish(self) -> Vec<PackEntry> {
-        let whiteout = |path| Entry { kind: Kind::Whiteout, mode: 0, ..implicit_directory(path) };
-        let gone =
-            self.gone.into_iter().map(|path| PackEntry { entry: whiteout(path), content: Content::None });
-        let mut all: Vec<PackEntry> =
-            self.changed.iter().map(|i| self.entries[*i].clone()).chain(gone).collect();
-        all.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
-        all
+    /// Which entries have to be written: those that differ, and what stands above them. `None` if something is left below what is gone, which
+    /// makes that a directory that nobody describes, or if it stood in no directory.
+    fn complete(&self, entries: &(impl Entries + ?Sized)) -> Result<Option<Vec<usize>>, PackError> {
+        let parents: BTreeSet<LayerPath> = self.gone.iter().filter_map(LayerPath::parent).collect();
+        let (mut written, mut found) = (Vec::new(), HashSet::new());
+        let mut changed = self.changed.iter().copied().peekable();
+        let (mut number, mut hidden) = (0, false);
+        // The directory of the last entry: its neighbours are in it, too.
+        let mut dir = LayerPath::root();
+        entries.each(&mut |item| {
+            let path = &item.entry.path;
+            if changed.next_if_eq(&number).is_some() || self.above.contains(path) {
+                written.push(number);
+            }
+            if parents.contains(path) {
+                found.insert(path.clone());
+            }
+            if !self.gone.is_empty() && !dir.is_parent_of(path) {
+                dir = path.parent().unwrap_or_default();
+                hidden |= std::iter::successors(Some(dir.clone()), LayerPath::parent)
+                    .any(|dir| self.gone.contains(&dir));
+            }
+            number += 1;
+            Ok(())
+        })?;
+        let is_there = |dir: &LayerPath| {
+            let below = || self.below.lookup(dir).is_some_and(|found| is_directory(&found.entry));
+            dir.is_root() || found.contains(dir) || below()
+        };
+        Ok((!hidden && parents.iter().all(is_there)).then_some(written))
+    }
+}
+
+impl<E: ?Sized> Amendment<'_, E> {
+    /// The paths that get a whiteout, in order.
+    pub fn gone(&self) -> impl Iterator<Item = &LayerPath> {
+        self.gone.iter()
+    }
+}
+
+impl<E: Entries + ?Sized> Entries for Amendment<'_, E> {
+    fn count(&self) -> usize {
+        self.written.len() + self.gone.len()
+    }
+
+    fn each(&self, take: &mut Take<'_>) -> Result<(), PackError> {
+        let whiteout = |path: &LayerPath| {
+            let entry = Entry { kind: Kind::Whiteout, mode: 0, ..implicit_directory(path.clone()) };
+            PackEntry { entry, content: Content::None }
+        };
+        let mut gone = self.gone.iter().peekable();
+        let mut written = self.written.iter().copied().peekable();
+        let mut number = 0;
+        self.entries.each(&mut |item| {
+            if written.next_if_eq(&number).is_some() {
+                while let Some(path) = gone.next_if(|path| **path < item.entry.path) {
+                    take(&whiteout(path))?;
+                }
+                take(item)?;
+            }
+            number += 1;
+            Ok(())
+        })?;
+        gone.try_for_each(|path| take(&whiteout(path)))
     }
 }

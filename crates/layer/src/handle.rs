@@ -118,8 +118,9 @@ impl LayerHandle {
         let mut carriers = wanted.iter().map(|path| self.file(path)).collect::<Result<Vec<_>, _>>()?;
         carriers.sort_by_key(|entry| entry.offset);
         carriers.dedup_by(|a, b| a.path == b.path);
-        let order: Vec<LayerPath> = carriers.iter().map(|entry| entry.path.clone()).collect();
-        let mut contents = self.open(&order)?;
+        let mut asked = Asked::of(&Arc::new(self.clone()));
+        carriers.iter().try_for_each(|entry| asked.add(&entry.path))?;
+        let mut contents = asked.open()?;
         for entry in carriers {
             let failed = |source| ContentError::Read { path: entry.path.display(), source };
             let mut reader = contents.read(&entry.path)?;
@@ -128,60 +129,92 @@ impl LayerHandle {
         Ok(())
     }
 
-    /// Makes ready to read the files of `order` one after the other, in exactly that order. Bytes come from the tree if
-    /// there is one, else from the blob; if that is compressed and the order is not the archive's, the files go through
-    /// an unnamed temporary file first.
+    fn file(&self, path: &LayerPath) -> Result<&Entry, ContentError> {
+        self.carrier(path).ok_or_else(|| ContentError::NoFile { path: path.display() })
+    }
+}
+
+/// The files of a layer that will be read, in exactly this order.
+pub struct Asked {
+    layer: Arc<LayerHandle>,
+    first: Option<LayerPath>,
+    /// Where the bytes of the last start in the tar, as long as each comes after the one before.
+    ascending: Option<u64>,
+    /// Whether it is known of all where their bytes start.
+    placed: bool,
+    sizes: HashSet<u64>,
+}
+
+impl Asked {
+    /// None yet of `layer`.
+    pub fn of(layer: &Arc<LayerHandle>) -> Self {
+        let layer = Arc::clone(layer);
+        Self { layer, first: None, ascending: Some(0), placed: true, sizes: HashSet::new() }
+    }
+
+    /// The file at `path` is next; a hard link counts as what it names.
+    ///
+    /// # Errors
+    /// [`ContentError::NoFile`].
+    pub fn add(&mut self, path: &LayerPath) -> Result<(), ContentError> {
+        self.first.get_or_insert_with(|| path.clone());
+        if !self.layer.trees.is_empty() {
+            return Ok(());
+        }
+        let entry = self.layer.file(path)?;
+        self.ascending = match (self.ascending, entry.offset) {
+            (Some(last), Some(offset)) if last < offset => Some(offset),
+            _ => None,
+        };
+        self.placed &= entry.offset.is_some();
+        if let Kind::File { size, .. } = entry.kind {
+            self.sizes.insert(size);
+        }
+        Ok(())
+    }
+
+    /// Makes ready to read them. Bytes come from the tree if there is one, else from the blob; if that is compressed and the order is
+    /// not the archive's, the files go through an unnamed temporary file first.
     ///
     /// # Errors
     /// See [`ContentError`].
-    pub fn open(&self, order: &[LayerPath]) -> Result<Contents<'_>, ContentError> {
+    pub fn open(self) -> Result<Contents, ContentError> {
+        let Self { layer, first, ascending, placed, sizes } = self;
         let failed = |path: &Path| {
             let path = path.to_string_lossy().into_owned();
             move |source| ContentError::Read { path, source }
         };
-        let source = if !self.trees.is_empty() {
+        let first = || first.as_ref().map_or_else(String::new, LayerPath::display);
+        let source = if !layer.trees.is_empty() {
             let open = |tree: &PathBuf| Root::open(tree).map_err(failed(tree));
-            Source::Trees(self.trees.iter().map(open).collect::<Result<_, _>>()?)
-        } else if let (None, Some(later)) = (&self.blob, &self.later) {
-            let path = order.first().map_or_else(String::new, LayerPath::display);
-            let blob = later.blob().map_err(|source| ContentError::Read { path, source })?;
-            let entries = order.iter().map(|path| self.file(path)).collect::<Result<Vec<_>, _>>()?;
-            self.spool(&blob, &entries)?
-        } else if let Some(blob) = &self.blob {
-            let entries = order.iter().map(|path| self.file(path)).collect::<Result<Vec<_>, _>>()?;
-            let offsets: Vec<Option<u64>> = entries.iter().map(|entry| entry.offset).collect();
-            let known = offsets.iter().all(Option::is_some);
-            if known && blob.format == Format::None {
+            Source::Trees(layer.trees.iter().map(open).collect::<Result<_, _>>()?)
+        } else if let (None, Some(later)) = (&layer.blob, &layer.later) {
+            let blob = later.blob().map_err(|source| ContentError::Read { path: first(), source })?;
+            spool(&blob, sizes)?
+        } else if let Some(blob) = &layer.blob {
+            if placed && blob.format == Format::None {
                 Source::Plain(open(&blob.path).map_err(failed(&blob.path))?)
-            } else if known && offsets.is_sorted_by(|a, b| a < b) {
+            } else if ascending.is_some() {
                 Source::Stream { reader: blob.reader().map_err(failed(&blob.path))?, position: 0 }
             } else {
-                self.spool(blob, &entries)?
+                spool(blob, sizes)?
             }
         } else {
-            let path = order.first().map_or_else(String::new, LayerPath::display);
-            return Err(ContentError::NoForm { path });
+            return Err(ContentError::NoForm { path: first() });
         };
-        Ok(Contents { layer: self, source })
+        Ok(Contents { layer, source })
     }
+}
 
-    fn file(&self, path: &LayerPath) -> Result<&Entry, ContentError> {
-        self.carrier(path).ok_or_else(|| ContentError::NoFile { path: path.display() })
-    }
-
-    fn spool(&self, blob: &BlobForm, entries: &[&Entry]) -> Result<Source, ContentError> {
-        let at_blob = |source| ContentError::Read { path: blob.path.to_string_lossy().into_owned(), source };
-        let near = blob.path.parent().unwrap_or(Path::new("."));
-        let file = tempfile::tempfile_in(near).or_else(|_| tempfile::tempfile()).map_err(at_blob)?;
-        let sizes = entries.iter().filter_map(|entry| match entry.kind {
-            Kind::File { size, .. } => Some(size),
-            _ => None,
-        });
-        let mut spool = Spool { file, starts: HashMap::new(), sizes: sizes.collect() };
-        scan(blob.reader().map_err(at_blob)?, &mut spool)
-            .map_err(|source| ContentError::Blob { blob: blob.path.clone(), source: Box::new(source) })?;
-        Ok(Source::Spool { file: spool.file, starts: spool.starts })
-    }
+/// Copies the files of `blob` that have one of `sizes` to an unnamed file.
+fn spool(blob: &BlobForm, sizes: HashSet<u64>) -> Result<Source, ContentError> {
+    let at_blob = |source| ContentError::Read { path: blob.path.to_string_lossy().into_owned(), source };
+    let near = blob.path.parent().unwrap_or(Path::new("."));
+    let file = tempfile::tempfile_in(near).or_else(|_| tempfile::tempfile()).map_err(at_blob)?;
+    let mut spool = Spool { file, starts: HashMap::new(), sizes };
+    scan(blob.reader().map_err(at_blob)?, &mut spool)
+        .map_err(|source| ContentError::Blob { blob: blob.path.clone(), source: Box::new(source) })?;
+    Ok(Source::Spool { file: spool.file, starts: spool.starts })
 }
 
 impl BlobForm {
@@ -215,9 +248,9 @@ fn open(path: &Path) -> io::Result<File> {
     fs_err::File::open(path).map(|file| file.into_parts().0)
 }
 
-/// Files of one layer, ready to be read; see [`LayerHandle::open`].
-pub struct Contents<'a> {
-    layer: &'a LayerHandle,
+/// Files of one layer, ready to be read; see [`Asked::open`].
+pub struct Contents {
+    layer: Arc<LayerHandle>,
     source: Source,
 }
 
@@ -228,7 +261,7 @@ enum Source {
     Spool { file: File, starts: HashMap<LayerPath, u64> },
 }
 
-impl Contents<'_> {
+impl Contents {
     /// The bytes of the file at `path`.
     ///
     /// # Errors

@@ -116,27 +116,70 @@ impl Index {
     /// Identity of what the layer *does* to a root filesystem: everything but times and tar offsets. Two layers with one
     /// content id are interchangeable for whatever is built on top of them.
     pub fn content_id(&self) -> Digest {
-        let mut hasher = Hasher::new();
-        hasher.part(b"kiln layer content 1");
-        for entry in &self.entries {
-            hash_entry(&mut hasher, entry);
-        }
-        hasher.part(b"opaque");
-        for path in &self.opaque {
-            hasher.part(path.as_bytes());
-        }
-        hasher.finish()
+        self.identity().content
     }
 
     /// Identity of the layer itself, times included: names its stored forms.
     pub fn layer_id(&self) -> Digest {
-        let mut hasher = Hasher::new();
-        hasher.part(self.content_id().as_bytes());
-        for entry in &self.entries {
-            hasher.update(&entry.mtime.secs.to_le_bytes());
-            hasher.update(&entry.mtime.nanos.to_le_bytes());
+        self.identity().layer
+    }
+
+    fn identity(&self) -> Identity {
+        let mut identifier = Identifier::default();
+        self.entries.iter().for_each(|entry| identifier.add(entry));
+        identifier.finish(&self.opaque)
+    }
+}
+
+/// What names a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// See [`Index::content_id`].
+    pub content: Digest,
+    /// See [`Index::layer_id`].
+    pub layer: Digest,
+}
+
+/// Finds the [`Identity`] of a layer whose entries come one by one, in order.
+#[derive(Debug)]
+pub struct Identifier {
+    content: Hasher,
+    /// Equal neighbours count as one: of a context many files have one time.
+    times: Vec<(Mtime, u32)>,
+}
+
+impl Default for Identifier {
+    fn default() -> Self {
+        let mut content = Hasher::new();
+        content.part(b"kiln layer content 1");
+        Self { content, times: Vec::new() }
+    }
+}
+
+impl Identifier {
+    /// Adds an entry.
+    pub fn add(&mut self, entry: &Entry) {
+        hash_entry(&mut self.content, entry);
+        match self.times.last_mut() {
+            Some((time, count)) if *time == entry.mtime && *count < u32::MAX => *count += 1,
+            _ => self.times.push((entry.mtime, 1)),
         }
-        hasher.finish()
+    }
+
+    /// What all of them make together with the `opaque` directories, sorted.
+    pub fn finish(mut self, opaque: &[LayerPath]) -> Identity {
+        self.content.part(b"opaque");
+        opaque.iter().for_each(|path| self.content.part(path.as_bytes()));
+        let content = self.content.finish();
+        let mut hasher = Hasher::new();
+        hasher.part(content.as_bytes());
+        for (time, count) in self.times {
+            for _ in 0..count {
+                hasher.update(&time.secs.to_le_bytes());
+                hasher.update(&time.nanos.to_le_bytes());
+            }
+        }
+        Identity { content, layer: hasher.finish() }
     }
 }
 

@@ -79,6 +79,13 @@ impl LayerPath {
         dir.is_root() || (self.0.starts_with(&dir.0) && matches!(self.0.get(dir.0.len()), None | Some(b'/')))
     }
 
+    /// Whether `path` stands directly in `self`.
+    pub fn is_parent_of(&self, path: &LayerPath) -> bool {
+        path.0.len() > self.0.len()
+            && path.is_within(self)
+            && path.0.len() - path.name().len() <= self.0.len() + 1
+    }
+
     /// What is left of it below `dir`; `None` if it does not stand there.
     pub fn below(&self, dir: &LayerPath) -> Option<Self> {
         if !self.is_within(dir) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use kiln_layer::compress::{Compression as Codec, Compressor, Format};
 use kiln_layer::handle::{BlobForm, LayerHandle};
 use kiln_layer::index::{Entry, Index, Kind};
-use kiln_layer::pack::{Content, PackEntry, pack_layer, pack_placed, write_tree};
+use kiln_layer::pack::{AllOf, Entries, PackError, pack_layer, pack_telling, write_tree};
 use kiln_layer::stop::Stop;
 use kiln_layer::tar::scan::{Sink, scan};
 use kiln_layer::unpack::{Form, Unpacker};
@@ -21,7 +21,7 @@ use kiln_oci::store::{BlobWriter, StoredBlob};
 
 use crate::error::BuildErrorKind;
 use crate::event::{SpanKind, TaskId};
-use crate::layers::kept::{self, Blob, add_blob, blobs, format_of, save_index};
+use crate::layers::kept::{self, Blob, IndexWriter, add_blob, blobs, format_of, save_entries, save_index};
 use crate::layers::relay::ahead;
 use crate::layers::{Layer, Pulled, import, trees};
 use crate::report::{Reporter, Transfer, short};
@@ -171,31 +171,34 @@ impl UnfinishedTree {
 /// Takes the directory `dir`, which holds exactly what `index` tells, as the tree of a new layer: a rename, no copy.
 pub(crate) fn keep_tree(store: &Store, index: Index, dir: &Path) -> Result<Layer, BuildErrorKind> {
     let id = save_index(store, &index)?;
-    let path = store.tree_path(&id);
+    place_tree(store, &id, dir)?;
+    Ok(Layer::with_index(id, Arc::new(index)))
+}
+
+fn place_tree(store: &Store, id: &Digest, dir: &Path) -> Result<(), BuildErrorKind> {
+    let path = store.tree_path(id);
     let _turn = store.lock(&format!("tree-{}", id.hex())).map_err(|e| e.kind)?;
     if path.exists() {
-        crate::remove::remove_tree(dir)?;
-    } else {
-        around(|| fs_err::rename(dir, &path))?;
+        return Ok(crate::remove::remove_tree(dir)?);
     }
-    Ok(Layer::with_index(id, Arc::new(index)))
+    Ok(around(|| fs_err::rename(dir, &path))?)
 }
 
 /// Makes a layer of `entries` as a tree: as changes to what the instruction called `name` made last, where that is possible.
 pub(crate) fn new_tree(
     store: &Store,
-    entries: Vec<PackEntry>,
+    entries: &dyn Entries,
     below: &View,
     (name, stop): (Option<&Digest>, Stop<'_>),
 ) -> Result<Layer, BuildErrorKind> {
     let model = name.map(|name| trees::latest(store, name)).transpose()?.flatten();
-    let made = match &model {
+    let amended = match &model {
         Some(model) => trees::amend(store, entries, (model, below), stop)?,
-        None => Err(entries),
+        None => None,
     };
-    let layer = match made {
-        Ok(layer) => layer,
-        Err(entries) => whole_tree(store, entries, below, stop)?,
+    let layer = match amended {
+        Some(layer) => layer,
+        None => whole_tree(store, entries, below, stop)?,
     };
     name.map(|name| trees::note_latest(store, name, &layer)).transpose()?;
     Ok(layer)
@@ -213,52 +216,49 @@ pub(crate) fn directories<'h>(
     }
     let whole = store.tree_path(&layer.id);
     if !whole.exists() {
-        let entries = handle.index.entries.iter().map(|entry| {
-            let content = match entry.kind {
-                Kind::File { .. } => Content::Layer { layer: handle.clone(), path: entry.path.clone() },
-                _ => Content::None,
-            };
-            PackEntry { entry: entry.clone(), content }
-        });
-        whole_tree(store, entries.collect(), &below(), stop)?;
+        whole_tree(store, &AllOf(handle.clone()), &below(), stop)?;
     }
     Ok(Cow::Owned(vec![whole]))
 }
 
 fn whole_tree(
     store: &Store,
-    entries: Vec<PackEntry>,
+    entries: &dyn Entries,
     below: &View,
     stop: Stop<'_>,
 ) -> Result<Layer, BuildErrorKind> {
     let unfinished = tempfile::Builder::new().prefix("tree-").tempdir_in(store.tmp())?;
     let unpacker = Unpacker::new(unfinished.path(), Form::Overlay, store.owners())?;
-    write_tree(&entries, &[], unpacker.above(below).until(stop))?;
-    let index = index_of(entries);
-    keep_tree(store, index, &unfinished.keep())
+    write_tree(entries, &[], unpacker.above(below).until(stop))?;
+    let layer = save_entries(store, entries)?;
+    place_tree(store, &layer.id, &unfinished.keep())?;
+    Ok(layer)
 }
 
 /// Makes a layer of `entries` as a blob in `form`: every byte is read once. `ran` says whether times in it are a command's.
 pub(crate) fn new_blob(
     store: &Store,
-    (mut entries, ran): (Vec<PackEntry>, bool),
+    (entries, ran): (&dyn Entries, bool),
     form: &LayerForm,
     packing: &Packing<'_>,
 ) -> Result<Layer, BuildErrorKind> {
     let form = &for_times(ran, form);
-    let what = ("layer".to_owned(), tar_size(entries.iter().map(|e| &e.entry)));
-    let (packed, stored) =
-        packing.write(store, form, what, |out| Ok(pack_placed(&mut entries, &[], out, form.clamp)?))?;
+    let mut size = 1024;
+    entries.each(&mut |item| {
+        size += member_size(&item.entry);
+        Ok(())
+    })?;
     // The times of the entries themselves name the layer; what the tar says may be clamped.
-    let index = index_of(entries);
-    let id = save_index(store, &index)?;
-    add_blob(store, &id, &form_name(form), &blob_of(form, packed, stored))?;
-    Ok(Layer::with_index(id, Arc::new(index)).times_of_run(ran))
-}
-
-/// The index of entries that were packed, which are in order then.
-fn index_of(entries: Vec<PackEntry>) -> Index {
-    Index { entries: entries.into_iter().map(|e| e.entry).collect(), opaque: Vec::new() }
+    let mut index = IndexWriter::new(store, entries.count())?;
+    let mut written = |entry: &Entry, offset| {
+        index.add(&Entry { offset, ..entry.clone() }).map_err(|source| PackError::List { source })
+    };
+    let (packed, stored) = packing.write(store, form, ("layer".to_owned(), size), |out| {
+        Ok(pack_telling(entries, &[], (out, form.clamp), &mut written)?)
+    })?;
+    let layer = index.finish()?.times_of_run(ran);
+    add_blob(store, &layer.id, &form_name(form), &blob_of(form, packed, stored))?;
+    Ok(layer)
 }
 
 /// The layer's blob in `form`, if it is in the store.
@@ -414,9 +414,12 @@ impl Write for Told<'_> {
 
 /// Bytes of the tar of these entries, but for extended headers.
 pub(crate) fn tar_size<'e>(entries: impl Iterator<Item = &'e Entry>) -> u64 {
-    let size = |entry: &Entry| match entry.kind {
+    1024 + entries.map(member_size).sum::<u64>()
+}
+
+fn member_size(entry: &Entry) -> u64 {
+    match entry.kind {
         Kind::File { size, .. } => 512 + size.next_multiple_of(512),
         _ => 512,
-    };
-    1024 + entries.map(size).sum::<u64>()
+    }
 }

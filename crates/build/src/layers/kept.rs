@@ -1,17 +1,21 @@
 //! What the store keeps of a layer: its index, and the record of the blobs that were made of it.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 
-use kiln_layer::codec;
+use kiln_layer::codec::{self, Encoder};
 use kiln_layer::compress::Format;
-use kiln_layer::index::Index;
+use kiln_layer::index::{Entry, Identifier, Index};
+use kiln_layer::pack::{Entries, PackError};
 use kiln_oci::descriptor::Descriptor;
 use kiln_oci::digest::{DiffId, Digest};
 use kiln_oci::media_type::{LayerCompression, compression_of};
 use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 
 use crate::error::BuildErrorKind;
-use crate::store::{Store, note_use, read_json, write_bytes, write_json};
+use crate::layers::Layer;
+use crate::store::{Store, keep_same, read_json, write_json, write_same};
 
 /// The blobs that were made of a layer, by form.
 #[derive(Default, Serialize, Deserialize)]
@@ -44,13 +48,55 @@ pub(crate) fn save_index(store: &Store, index: &Index) -> Result<Digest, BuildEr
 
 /// Writes the index of layer `id`. Idempotent.
 pub(crate) fn save_index_as(store: &Store, id: &Digest, index: &Index) -> Result<(), BuildErrorKind> {
-    let (path, bytes) = (store.index_path(id), codec::encode(index));
-    // Many steps leave what another left. To write it again would cost more: a file system brings to the disk what replaces something.
-    if fs_err::read(&path).is_ok_and(|known| known == bytes) {
-        note_use(&path);
-        return Ok(());
+    Ok(write_same(&store.tmp(), &store.index_path(id), &codec::encode(index))?)
+}
+
+/// An index whose entries come one by one and are not held: those of a large layer are in a file of their own from the start.
+pub(crate) struct IndexWriter<'a> {
+    store: &'a Store,
+    encoder: Encoder,
+    identifier: Identifier,
+    file: Option<NamedTempFile>,
+}
+
+/// Up to so many entries an index stays in memory until it is whole.
+const FEW: usize = 4096;
+
+impl<'a> IndexWriter<'a> {
+    /// For a layer of `count` entries.
+    pub(crate) fn new(store: &'a Store, count: usize) -> io::Result<Self> {
+        let file = (count > FEW).then(|| NamedTempFile::new_in(store.tmp())).transpose()?;
+        Ok(Self { store, encoder: Encoder::new(count), identifier: Identifier::default(), file })
     }
-    Ok(write_bytes(&store.tmp(), &path, &bytes)?)
+
+    /// Adds the next entry.
+    pub(crate) fn add(&mut self, entry: &Entry) -> io::Result<()> {
+        self.identifier.add(entry);
+        self.encoder.push(entry);
+        self.file.as_mut().map_or(Ok(()), |file| self.encoder.write(file))
+    }
+
+    /// The layer that these are, without opaque directories. Its index is in the store then.
+    pub(crate) fn finish(self) -> Result<Layer, BuildErrorKind> {
+        let id = self.identifier.finish(&[]);
+        let (tmp, path) = (self.store.tmp(), self.store.index_path(&id.layer));
+        let rest = self.encoder.finish(&[]);
+        match self.file {
+            None => write_same(&tmp, &path, &rest)?,
+            Some(mut file) => {
+                file.write_all(&rest)?;
+                keep_same(file, &path)?;
+            }
+        }
+        Ok(Layer::new(id.layer, id.content, None))
+    }
+}
+
+/// Writes the index of a layer of `entries`.
+pub(crate) fn save_entries(store: &Store, entries: &dyn Entries) -> Result<Layer, BuildErrorKind> {
+    let mut index = IndexWriter::new(store, entries.count())?;
+    entries.each(&mut |item| index.add(&item.entry).map_err(|source| PackError::List { source }))?;
+    index.finish()
 }
 
 /// The format of a blob of this media type.

@@ -9,11 +9,10 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use kiln_layer::amend::amendment;
-use kiln_layer::index::{Index, Kind};
-use kiln_layer::pack::{PackEntry, write_tree};
+use kiln_layer::index::Index;
+use kiln_layer::pack::{Entries, write_tree};
 use kiln_layer::path::LayerPath;
 use kiln_layer::stop::Stop;
 use kiln_layer::unpack::{Form, Unpacker};
@@ -24,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::BuildErrorKind;
 use crate::layers::Layer;
-use crate::layers::kept::{load_index, save_index};
+use crate::layers::kept::{load_index, save_entries};
 use crate::remove::remove_tree;
 use crate::store::{Store, read_json, write_json};
 
@@ -103,38 +102,36 @@ pub(crate) fn note_latest(store: &Store, name: &Digest, layer: &Layer) -> Result
     Ok(write_json(&store.tmp(), &store.latest_path(name), &Latest { layer: layer.id })?)
 }
 
-/// Makes a layer of `entries` whose tree is changes to that of `model`, if that serves; else gives `entries` back.
+/// Makes a layer of `entries` whose tree is changes to that of `model`, if that serves.
 pub(crate) fn amend(
     store: &Store,
-    entries: Vec<PackEntry>,
+    entries: &dyn Entries,
     (model, below): (&Model, &View),
     stop: Stop<'_>,
-) -> Result<Result<Layer, Vec<PackEntry>>, BuildErrorKind> {
+) -> Result<Option<Layer>, BuildErrorKind> {
     if below.layers().len() > MOST_LAYERS {
-        return Ok(Err(entries));
+        return Ok(None);
     }
-    let Some(changes) = amendment(&entries, &model.index, below) else { return Ok(Err(entries)) };
+    let Some(changes) = amendment(entries, &model.index, below)? else { return Ok(None) };
     let unfinished = tempfile::Builder::new().prefix("tree-").tempdir_in(store.tmp())?;
     fs_err::write(unfinished.path().join(BASE), model.id.to_string())?;
-    let gone = changes.iter().filter(|change| change.entry.kind == Kind::Whiteout);
-    let mut gone: Vec<u8> = gone.flat_map(|change| [b"\0", change.entry.path.as_bytes()].concat()).collect();
+    let mut gone: Vec<u8> = changes.gone().flat_map(|path| [b"\0", path.as_bytes()].concat()).collect();
     gone.push(0);
     fs_err::write(unfinished.path().join(GONE), gone)?;
     let dir = unfinished.path().join(CHANGES);
     fs_err::create_dir(&dir)?;
     let unpacker = Unpacker::new(&dir, Form::Overlay, store.owners())?;
     write_tree(&changes, &[], unpacker.above(below).until(stop))?;
-    let index = Index { entries: entries.into_iter().map(|e| e.entry).collect(), opaque: Vec::new() };
-    let id = save_index(store, &index)?;
-    let _turn = store.lock(&format!("tree-{}", id.hex())).map_err(|e| e.kind)?;
-    if of(store, &id)?.is_none() {
-        let path = store.amended_path(&id);
+    let layer = save_entries(store, entries)?;
+    let _turn = store.lock(&format!("tree-{}", layer.id.hex())).map_err(|e| e.kind)?;
+    if of(store, &layer.id)?.is_none() {
+        let path = store.amended_path(&layer.id);
         // One whose base is gone.
         remove_tree(&path)?;
         let unfinished = unfinished.keep();
         around(|| fs_err::rename(unfinished, &path))?;
     }
-    Ok(Ok(Layer::with_index(id, Arc::new(index))))
+    Ok(Some(layer))
 }
 
 /// The directory of changes in the folder of an amended tree.

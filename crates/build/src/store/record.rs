@@ -1,6 +1,6 @@
 //! Small files, written whole or not at all.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Read, Seek, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -8,6 +8,7 @@ use kiln_oci::crash::around;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tempfile::NamedTempFile;
 
 /// Writes `bytes` to `path` by way of a temporary in `tmp` and a rename. Idempotent, atomic; not synced: after a power loss
 /// the file may be empty, which [`read_json`] takes for absent.
@@ -21,12 +22,42 @@ fn write_with(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(tmp)?;
+    let mut file = NamedTempFile::new_in(tmp)?;
     fill(&mut file)?;
+    keep(file, path)
+}
+
+/// Gives a temporary the name `path`.
+fn keep(file: NamedTempFile, path: &Path) -> io::Result<()> {
     let (_, temporary) = file.keep().map_err(|e| e.error)?;
     around(|| fs_err::rename(&temporary, path)).inspect_err(|_| {
         let _ = fs_err::remove_file(&temporary);
     })
+}
+
+/// As [`write_bytes`], for what is likely to be there already: many steps leave what another left. Then it stays and counts as used. To
+/// write it again would cost more: a file system brings to the disk what replaces something.
+pub(crate) fn write_same(tmp: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // Its name tells what is in it, but not whether a power loss has left all of that.
+    if fs_err::read(path).is_ok_and(|known| known == bytes) {
+        note_use(path);
+        return Ok(());
+    }
+    write_bytes(tmp, path, bytes)
+}
+
+/// As [`write_same`] for what was written to a temporary already.
+pub(crate) fn keep_same(mut file: NamedTempFile, path: &Path) -> io::Result<()> {
+    if let Ok(known) = fs_err::File::open(path) {
+        file.rewind()?;
+        let mut left = io::BufReader::new(known);
+        let same = io::copy(&mut file, &mut Compared { with: &mut left, read: Vec::new() }).is_ok();
+        if same && left.fill_buf().is_ok_and(<[u8]>::is_empty) {
+            note_use(path);
+            return Ok(());
+        }
+    }
+    keep(file, path)
 }
 
 /// How exactly uses are noted: a build that finds everything cached should write nothing.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kiln_layer::amend::amendment;
 use kiln_layer::handle::LayerHandle;
 use kiln_layer::index::{Entry, Kind};
-use kiln_layer::pack::PackEntry;
+use kiln_layer::pack::{Entries, PackEntry};
 use kiln_layer::view::{View, implicit_directory};
 
 use crate::support::{Rng, bare, dir, file, hardlink, index, link, names, path};
@@ -39,7 +39,14 @@ fn as_unpacked(changes: &[PackEntry], below: &View) -> std::sync::Arc<LayerHandl
 
 fn check(below: &[PackEntry], old: &[PackEntry], new: &[PackEntry]) -> Option<Vec<PackEntry>> {
     let lower = View::new(vec![bare(below, &[])]);
-    let changes = amendment(new, &index(old, &[]), &lower)?;
+    let amendment = amendment(new, &index(old, &[]), &lower).expect("a list in memory")?;
+    let mut changes = Vec::new();
+    let mut take = |item: &PackEntry| {
+        changes.push(item.clone());
+        Ok(())
+    };
+    amendment.each(&mut take).expect("a list in memory");
+    assert_eq!(changes.len(), amendment.count());
     let want = shown(&lower.with(as_unpacked(new, &lower)));
     let got = shown(&lower.with(as_unpacked(old, &lower)).with(as_unpacked(&changes, &lower)));
     assert_eq!(got, want, "below {below:?}\nold {old:?}\nnew {new:?}\nchanges {changes:?}");

@@ -1,16 +1,17 @@
 //! From entries and wherever their bytes are to the tar of a layer, and to its tree.
 
+mod content;
+
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use kiln_oci::digest::{DiffId, Hasher};
-use rustix::fs::Stat;
 
-use crate::handle::{ContentError, Contents, LayerHandle, open_in};
+use crate::handle::{ContentError, LayerHandle};
 use crate::index::{Entry, Index, Kind};
+use crate::pack::content::{Altered, Checked, Opened, Sources, is_empty};
 use crate::path::LayerPath;
 use crate::tar::scan::{Sink, scan};
 use crate::tar::write::{TarWriter, written_mtime};
@@ -48,6 +49,34 @@ pub enum Content {
         /// The file's path in it; hard links count as what they name.
         path: LayerPath,
     },
+}
+
+/// Entries to be packed, which may be more than memory should hold: sorted by path and each path once, as often as they are asked for.
+pub trait Entries {
+    /// How many they are.
+    fn count(&self) -> usize;
+
+    /// Hands over each in order, until `take` fails.
+    ///
+    /// # Errors
+    /// Those of `take`, and [`PackError::List`] if the entries cannot be had.
+    fn each(&self, take: &mut Take<'_>) -> Result<(), PackError>;
+}
+
+/// Takes one entry after the other.
+pub type Take<'a> = dyn FnMut(&PackEntry) -> Result<(), PackError> + 'a;
+
+/// Is told of each entry that was written, and where a file's bytes start in the tar.
+pub type Written<'a> = dyn FnMut(&Entry, Option<u64>) -> Result<(), PackError> + 'a;
+
+impl<T: AsRef<[PackEntry]> + ?Sized> Entries for T {
+    fn count(&self) -> usize {
+        self.as_ref().len()
+    }
+
+    fn each(&self, take: &mut Take<'_>) -> Result<(), PackError> {
+        self.as_ref().iter().try_for_each(take)
+    }
 }
 
 /// A tar that was written.
@@ -90,6 +119,12 @@ pub enum PackError {
         /// Why.
         source: io::Error,
     },
+    /// The entries themselves, which do not all fit into memory, cannot be kept or read back.
+    #[error("cannot keep the list of what is packed")]
+    List {
+        /// Why.
+        source: io::Error,
+    },
     /// Another layer's bytes cannot be had.
     #[error(transparent)]
     Content(#[from] ContentError),
@@ -107,57 +142,71 @@ pub enum PackError {
 /// # Errors
 /// See [`PackError`]. What was written to `out` until then is of no use.
 pub fn pack(
-    entries: &[PackEntry],
+    entries: &(impl Entries + ?Sized),
     opaque: &[LayerPath],
     out: impl Write,
     clamp: Option<i64>,
 ) -> Result<Packed, PackError> {
     let mut index = Index::default();
-    let written = |entry: &Entry, offset| {
+    let written = &mut |entry: &Entry, offset| {
         index.entries.push(Entry { offset, ..as_written(entry, clamp) });
+        Ok(())
     };
     let (diff_id, size) = write_tar(entries, opaque, Packer::new(out, clamp), written)?;
     index.opaque = opaque.to_vec();
     Ok(Packed { index, diff_id, size })
 }
 
-/// As [`pack`]; what a file's offset in the tar is goes into its entry, and nothing else is kept of it: for layers of very many
-/// files.
+/// As [`pack`], for layers of very many files: each entry that was written goes to `written` with the offset of its file in the tar, and
+/// nothing is kept of it.
 ///
 /// # Errors
-/// As [`pack`].
-pub fn pack_placed(
-    entries: &mut [PackEntry],
+/// As [`pack`], and those of `written`.
+pub fn pack_telling(
+    entries: &(impl Entries + ?Sized),
     opaque: &[LayerPath],
-    out: impl Write,
-    clamp: Option<i64>,
+    (out, clamp): (impl Write, Option<i64>),
+    written: &mut Written<'_>,
 ) -> Result<DiffId, PackError> {
-    let mut offsets = Vec::with_capacity(entries.len());
-    let packer = Packer::new(out, clamp);
-    let (diff_id, _) = write_tar(entries, opaque, packer, |_, offset| offsets.push(offset))?;
-    for (item, offset) in entries.iter_mut().zip(offsets) {
-        item.entry.offset = offset;
-    }
-    Ok(diff_id)
+    write_tar(entries, opaque, Packer::new(out, clamp), written).map(|(diff_id, _)| diff_id)
 }
 
 /// Writes everything and tells `written` of each entry. The result is the tar's digest and size.
 fn write_tar<W: Write>(
-    entries: &[PackEntry],
+    entries: &(impl Entries + ?Sized),
     opaque: &[LayerPath],
     mut packer: Packer<W>,
-    mut written: impl FnMut(&Entry, Option<u64>),
+    written: &mut Written<'_>,
 ) -> Result<(DiffId, u64), PackError> {
     let mut sources = Sources::of(entries)?;
     let mut marks = Marks { opaque };
-    for item in entries {
+    entries.each(&mut |item| {
         marks.before(&item.entry.path, &mut packer)?;
         let opened = sources.open(item)?;
         let offset = packer.add(&item.entry, opened)?;
-        written(&item.entry, offset);
-    }
+        written(&item.entry, offset)
+    })?;
     marks.rest(&mut packer)?;
     packer.finish()
+}
+
+/// Sees that entries come in order.
+#[derive(Default)]
+struct Order {
+    last: Option<LayerPath>,
+}
+
+impl Order {
+    fn next(&mut self, path: &LayerPath) -> Result<(), PackError> {
+        if self.last.as_ref().is_some_and(|last| last >= path) {
+            return Err(PackError::Order { path: path.display() });
+        }
+        match &mut self.last {
+            Some(last) => last.clone_from(path),
+            None => self.last = Some(path.clone()),
+        }
+        Ok(())
+    }
 }
 
 /// Packs the layer whose unpacked tree is `dir`.
@@ -184,8 +233,7 @@ pub fn pack_layer(
     out: impl Write,
     clamp: Option<i64>,
 ) -> Result<Packed, PackError> {
-    let entries: Vec<PackEntry> = layer.index.entries.iter().map(|e| PackEntry::of(layer, e)).collect();
-    pack(&entries, &layer.index.opaque, out, clamp)
+    pack(&AllOf(Arc::clone(layer)), &layer.index.opaque, out, clamp)
 }
 
 /// Writes the tar `reader` anew with clamped times and in normal form but for the order, which stays the archive's.
@@ -210,15 +258,15 @@ pub fn repack(reader: impl Read, out: impl Write, clamp: Option<i64>) -> Result<
 /// # Errors
 /// See [`PackError`]. What was written until then stays.
 pub fn write_tree(
-    entries: &[PackEntry],
+    entries: &(impl Entries + ?Sized),
     opaque: &[LayerPath],
     mut unpacker: Unpacker<'_>,
 ) -> Result<Unpacked, PackError> {
     let mut sources = Sources::of(entries)?;
-    for item in entries {
+    entries.each(&mut |item| {
         let member = Member::from(&item.entry);
         if unpacker.may_clone() && sources.clone_file(item, &member, &mut unpacker)? {
-            continue;
+            return Ok(());
         }
         let mut reader = Checked::new(sources.open(item)?.reader);
         match unpacker.place(&member, &mut reader) {
@@ -228,12 +276,26 @@ pub fn write_tree(
             }
             placed => placed?,
         }
-        reader.verdict(&item.entry)?;
-    }
+        reader.verdict(&item.entry)
+    })?;
     for dir in opaque {
         unpacker.place(&Member::mark(dir.clone(), Body::Opaque), &mut io::empty())?;
     }
     Ok(unpacker.finish()?)
+}
+
+/// All entries of a layer, their bytes coming from there.
+#[derive(Debug)]
+pub struct AllOf(pub Arc<LayerHandle>);
+
+impl Entries for AllOf {
+    fn count(&self) -> usize {
+        self.0.index.entries.len()
+    }
+
+    fn each(&self, take: &mut Take<'_>) -> Result<(), PackError> {
+        self.0.index.entries.iter().try_for_each(|entry| take(&PackEntry::of(&self.0, entry)))
+    }
 }
 
 impl PackEntry {
@@ -245,164 +307,6 @@ impl PackEntry {
             Content::Layer { layer: Arc::clone(layer), path: entry.path.clone() }
         };
         Self { entry: entry.clone(), content }
-    }
-}
-
-/// Whether there are no bytes to read: no file, or an empty one.
-fn is_empty(entry: &Entry) -> bool {
-    !matches!(entry.kind, Kind::File { size: 1.., .. })
-}
-
-/// The readers of all the layers that entries come from.
-struct Sources<'a> {
-    layers: HashMap<*const LayerHandle, Contents<'a>>,
-}
-
-impl<'a> Sources<'a> {
-    fn of(entries: &'a [PackEntry]) -> Result<Self, PackError> {
-        let unsorted = entries.windows(2).find(|pair| pair[0].entry.path >= pair[1].entry.path);
-        if let Some(pair) = unsorted {
-            return Err(PackError::Order { path: pair[1].entry.path.display() });
-        }
-        let mut orders: HashMap<*const LayerHandle, (&LayerHandle, Vec<LayerPath>)> = HashMap::new();
-        for item in entries {
-            if let (Content::Layer { layer, path }, false) = (&item.content, is_empty(&item.entry)) {
-                let order = orders.entry(Arc::as_ptr(layer)).or_insert((layer, Vec::new()));
-                order.1.push(path.clone());
-            }
-        }
-        let mut layers = HashMap::new();
-        for (key, (layer, order)) in orders {
-            layers.insert(key, layer.open(&order)?);
-        }
-        Ok(Self { layers })
-    }
-
-    fn open<'s>(&'s mut self, item: &'s PackEntry) -> Result<Opened<'s>, PackError> {
-        let path = || item.entry.path.display();
-        let missing = || PackError::Missing { path: path() };
-        if is_empty(&item.entry) {
-            return Ok(Opened { reader: Box::new(io::empty()), known: false });
-        }
-        let reader: Box<dyn Read> = match &item.content {
-            Content::None => return Err(missing()),
-            Content::Bytes(bytes) => Box::new(bytes.as_ref()),
-            Content::File { root, path: file } => {
-                let (file, known) =
-                    root.open_known(file).map_err(|source| PackError::Open { path: path(), source })?;
-                let Kind::File { digest, .. } = &item.entry.kind else { return Err(missing()) };
-                let seen = known.filter(|(known, _)| known == digest).map(|(_, stat)| stat);
-                let known = seen.is_some();
-                return Ok(Opened { reader: Box::new(Whole { file, ended: false, seen }), known });
-            }
-            Content::Layer { layer, path: file } => match self.layers.get_mut(&Arc::as_ptr(layer)) {
-                Some(contents) => contents.read(file)?,
-                None => return Err(missing()),
-            },
-        };
-        Ok(Opened { reader, known: false })
-    }
-
-    /// Makes the file as a reflink and checks the copy, which nobody else can change any more. `false`: not possible here.
-    fn clone_file(
-        &mut self,
-        item: &PackEntry,
-        member: &Member,
-        unpacker: &mut Unpacker<'_>,
-    ) -> Result<bool, PackError> {
-        let opened = |source| PackError::Open { path: item.entry.path.display(), source };
-        let original: File = match &item.content {
-            _ if !matches!(item.entry.kind, Kind::File { size: 4096.., .. }) => return Ok(false),
-            Content::File { root, path } => root.open_file(path).map_err(opened)?,
-            Content::Layer { layer, path } => match layer.carrier(path) {
-                Some(carrier) if !layer.trees.is_empty() => {
-                    let roots: io::Result<Vec<Root>> =
-                        layer.trees.iter().map(|tree| Root::open(tree)).collect();
-                    open_in(&roots.map_err(opened)?, &carrier.path).map_err(opened)?
-                }
-                _ => return Ok(false),
-            },
-            _ => return Ok(false),
-        };
-        let Some(copy) = unpacker.place_clone(member, &original)? else { return Ok(false) };
-        let mut reader = Checked::new(Box::new(unpacker.stop().over(copy)));
-        io::copy(&mut reader, &mut io::sink()).map_err(opened)?;
-        reader.verdict(&item.entry)?;
-        Ok(true)
-    }
-}
-
-/// A file's bytes.
-struct Opened<'s> {
-    reader: Box<dyn Read + 's>,
-    /// Whether they are what the entry says if they can be read to the end.
-    known: bool,
-}
-
-/// A regular file, whose end shows by a read that gives less than was asked for: one call for each small file.
-struct Whole {
-    file: File,
-    ended: bool,
-    /// Its state before the first read, if it must be the same after the last.
-    seen: Option<Stat>,
-}
-
-/// A file did not stay as it was while it was read.
-#[derive(Debug, thiserror::Error)]
-#[error("the file changed while it was read")]
-struct Altered;
-
-impl Whole {
-    fn check(&mut self) -> io::Result<()> {
-        let Some(before) = self.seen.take() else { return Ok(()) };
-        let after = rustix::fs::fstat(&self.file)?;
-        let state = |s: &Stat| (s.st_size, s.st_mtime, s.st_mtime_nsec, s.st_ctime, s.st_ctime_nsec);
-        if state(&before) == state(&after) { Ok(()) } else { Err(io::Error::other(Altered)) }
-    }
-}
-
-impl Read for Whole {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.ended {
-            self.check()?;
-            return Ok(0);
-        }
-        let n = self.file.read(buffer)?;
-        self.ended = n < buffer.len();
-        if n == 0 {
-            self.check()?;
-        }
-        Ok(n)
-    }
-}
-
-/// Hashes what passes.
-struct Checked<'a> {
-    inner: Box<dyn Read + 'a>,
-    hasher: Hasher,
-}
-
-impl<'a> Checked<'a> {
-    fn new(inner: Box<dyn Read + 'a>) -> Self {
-        Self { inner, hasher: Hasher::new() }
-    }
-
-    /// Whether what passed is what `entry` says, nothing being left.
-    fn verdict(mut self, entry: &Entry) -> Result<(), PackError> {
-        let Kind::File { digest, .. } = &entry.kind else { return Ok(()) };
-        let ended = matches!(self.inner.read(&mut [0]), Ok(0));
-        if ended && self.hasher.finish() == *digest {
-            return Ok(());
-        }
-        Err(PackError::Changed { path: entry.path.display() })
-    }
-}
-
-impl Read for Checked<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..n]);
-        Ok(n)
     }
 }
 
