@@ -26,6 +26,6 @@ pub(crate) fn unpack_dated(archive: File, dest: &Path) -> Result<Option<i64>, Bu
     let mut unpacker = Unpacker::new(dest, Form::Plain, Owners::Mine)?;
     let scanned = scan(reader, &mut unpacker)?;
     unpacker.finish()?;
-    let files = scanned.index.entries.iter().filter(|entry| matches!(entry.kind, Kind::File { .. }));
+    let files = scanned.index.iter().filter(|entry| matches!(entry.kind, Kind::File { .. }));
     Ok(files.map(|entry| entry.mtime.secs).max())
 }

@@ -141,7 +141,7 @@ fn is_of(index: &Index, layer: &LayerRecord) -> bool {
 fn is_whole(trees: &[PathBuf], index: &Index) -> bool {
     let roots: io::Result<Vec<Root>> = trees.iter().map(|tree| Root::open(tree)).collect();
     let Ok(roots) = roots else { return false };
-    index.entries.iter().all(|entry| match &entry.kind {
+    index.iter().all(|entry| match &entry.kind {
         Kind::File { size, digest } => {
             open_in(&roots, &entry.path).and_then(hash).is_ok_and(|found| found == (*digest, *size))
         }

@@ -37,11 +37,11 @@ pub fn amendment<'e, E: Entries + ?Sized>(
     below: &View,
 ) -> Result<Option<Amendment<'e, E>>, PackError> {
     let plain = |entry: &Entry| !matches!(entry.kind, Kind::Hardlink { .. } | Kind::Whiteout);
-    if !old.opaque.is_empty() || !old.entries.iter().all(plain) {
+    if !old.opaque().is_empty() || !old.iter().all(|entry| plain(&entry)) {
         return Ok(None);
     }
     let mut compared = Compared::new(below);
-    let mut before = old.entries.iter().peekable();
+    let mut before = old.iter().peekable();
     let mut possible = true;
     let mut number = 0;
     entries.each(&mut |item| {
@@ -97,11 +97,11 @@ impl<'a> Compared<'a> {
     }
 
     /// Takes entry `number` of the new layer, and of the old one all up to its path. `None` if the old tree cannot serve.
-    fn next<'e>(
+    fn next(
         &mut self,
         number: usize,
         entry: &Entry,
-        old: &mut std::iter::Peekable<impl Iterator<Item = &'e Entry>>,
+        old: &mut std::iter::Peekable<impl Iterator<Item = Entry>>,
     ) -> Option<()> {
         while let Some(entry) = old.next_if(|old| old.path < entry.path) {
             self.remove(&entry.path)?;
@@ -112,9 +112,9 @@ impl<'a> Compared<'a> {
         };
         self.bytes.1 += size;
         match old.next_if(|old| old.path == entry.path) {
-            Some(old) if is_same(old, entry) => return Some(()),
+            Some(old) if is_same(&old, entry) => return Some(()),
             // What is no directory hides what lies below it, and a directory upon it would not bring that back.
-            Some(old) if is_directory(entry) && !is_directory(old) => return None,
+            Some(old) if is_directory(entry) && !is_directory(&old) => return None,
             _ => {}
         }
         self.changed.push(number);

@@ -39,10 +39,10 @@ pub enum CodecError {
 
 /// The bytes of `index`. The same index gives the same bytes.
 pub fn encode(index: &Index) -> Vec<u8> {
-    let mut encoder = Encoder::new(index.entries.len());
-    encoder.out.reserve(index.entries.len() * 100);
-    index.entries.iter().for_each(|entry| encoder.push(entry));
-    encoder.finish(&index.opaque)
+    let mut encoder = Encoder::new(index.len());
+    encoder.out.reserve(index.len() * 100);
+    index.iter().for_each(|entry| encoder.push(&entry));
+    encoder.finish(index.opaque())
 }
 
 /// Encodes an index piece by piece, for those that are not to be held in memory.
@@ -175,7 +175,7 @@ fn take_index(from: &mut Cursor<'_>) -> Option<Index> {
         let path = take_path(from, opaque.last())?;
         opaque.push(path);
     }
-    from.is_at_end().then_some(Index { entries, opaque })
+    from.is_at_end().then(|| Index::from_sorted(entries, opaque))
 }
 
 /// A clean path that sorts after `before`.

@@ -68,7 +68,7 @@ pub fn diff_upper(
     hash(&root, &mut changes, (threads, stop))?;
     let opaque: BTreeSet<LayerPath> = opaque.into_iter().collect();
     let entries = without_unchanged(changes, &opaque);
-    Ok(Index { entries, opaque: opaque.into_iter().collect() })
+    Ok(Index::from_sorted(entries, opaque.into_iter().collect()))
 }
 
 /// Something in the upper directory.
@@ -145,8 +145,7 @@ impl<'a> Walk<'a> {
         }
         let raw = tree::xattrs(spot.dir, spot.name, tree::interesting).map_err(failed)?;
         let Attributes { xattrs, opaque, whiteout } = Attributes::of(raw, &spot.path)?;
-        let below = self.lower.lookup(&spot.path).filter(|_| spot.shown);
-        let below = below.map(|found| found.entry.into_owned());
+        let below = self.lower.lookup(&spot.path).filter(|_| spot.shown).map(|found| found.entry);
         let device_whiteout = file_type == FileType::CharacterDevice && stat.st_rdev == 0;
         if device_whiteout || (whiteout && file_type == FileType::RegularFile) {
             if below.is_some() {

@@ -14,11 +14,11 @@ use crate::path::LayerPath;
 use crate::view::{Found, View};
 
 /// What was found in `view`, to be packed as `dest`; a hard link as a file of its own.
-pub fn entry_of(view: &View, found: &Found<'_>, dest: LayerPath) -> PackEntry {
+pub fn entry_of(view: &View, found: &Found, dest: LayerPath) -> PackEntry {
     let source = found.entry.path.clone();
-    let mut entry = Entry { path: dest, offset: None, ..found.entry.clone().into_owned() };
+    let mut entry = Entry { path: dest, offset: None, ..found.entry.clone() };
     let Some(carrier) = view.carrier(found) else { return PackEntry { entry, content: Content::None } };
-    entry.kind = carrier.kind.clone();
+    entry.kind = carrier.kind;
     let content = match (&entry.kind, view.layers().get(found.layer)) {
         // An empty file needs no layer to be read, but keeps its source: it may have other names.
         (Kind::File { .. }, Some(layer)) => Content::Layer { layer: Arc::clone(layer), path: source },
@@ -35,7 +35,7 @@ pub fn join_names(entries: &mut [PackEntry]) {
             continue;
         };
         let Some(carrier) = layer.carrier(path) else { continue };
-        let key = (Arc::as_ptr(layer), carrier.path.clone());
+        let key = (Arc::as_ptr(layer), carrier.path);
         let (source, target) = first.entry(key).or_insert_with(|| (path.clone(), item.entry.path.clone()));
         // The same name taken twice gives two files.
         if source != path {
@@ -49,7 +49,7 @@ pub fn join_names(entries: &mut [PackEntry]) {
 pub fn flatten(view: &View) -> Vec<PackEntry> {
     let walked = view.walk(&LayerPath::root());
     let mut entries: Vec<PackEntry> =
-        walked.iter().map(|found| entry_of(view, found, found.entry.path.clone())).collect();
+        walked.map(|found| entry_of(view, &found, found.entry.path.clone())).collect();
     join_names(&mut entries);
     entries
 }

@@ -94,10 +94,14 @@ impl LayerHandle {
     }
 
     /// The entry that carries the content of the file at `path`: itself, or for a hard link the first of its names.
-    pub fn carrier(&self, path: &LayerPath) -> Option<&Entry> {
-        let entry = self.index.get(path)?;
+    pub fn carrier(&self, path: &LayerPath) -> Option<Entry> {
+        self.carrier_of(&self.index.get(path)?)
+    }
+
+    /// As [`LayerHandle::carrier`], for an entry of this layer.
+    pub fn carrier_of(&self, entry: &Entry) -> Option<Entry> {
         match &entry.kind {
-            Kind::File { .. } => Some(entry),
+            Kind::File { .. } => Some(entry.clone()),
             Kind::Hardlink { target } => {
                 self.index.get(target).filter(|found| matches!(found.kind, Kind::File { .. }))
             }
@@ -124,12 +128,12 @@ impl LayerHandle {
         for entry in carriers {
             let failed = |source| ContentError::Read { path: entry.path.display(), source };
             let mut reader = contents.read(&entry.path)?;
-            each(entry, &mut reader).map_err(failed)?;
+            each(&entry, &mut reader).map_err(failed)?;
         }
         Ok(())
     }
 
-    fn file(&self, path: &LayerPath) -> Result<&Entry, ContentError> {
+    fn file(&self, path: &LayerPath) -> Result<Entry, ContentError> {
         self.carrier(path).ok_or_else(|| ContentError::NoFile { path: path.display() })
     }
 }

@@ -78,16 +78,104 @@ pub enum Kind {
     Whiteout,
 }
 
-/// A layer's entries, sorted by path, each path once; the root itself has none unless the tar named it.
+/// A layer's entries, sorted by path, each path once; the root itself has none unless the tar named it. Beside them the directories that
+/// hide everything that lower layers have in them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Index {
-    /// Sorted by path.
-    pub entries: Vec<Entry>,
-    /// Directories that hide everything that lower layers have in them; sorted.
-    pub opaque: Vec<LayerPath>,
+    entries: Vec<Entry>,
+    opaque: Vec<LayerPath>,
+}
+
+/// Makes an index entry by entry; see [`Index::builder`].
+#[derive(Debug, Default)]
+pub struct Builder {
+    entries: Vec<Entry>,
+}
+
+impl Builder {
+    /// Adds an entry, whose path sorts after that of the last.
+    pub fn push(&mut self, entry: &Entry) {
+        debug_assert!(self.entries.last().is_none_or(|last| last.path < entry.path), "{:?}", entry.path);
+        self.entries.push(entry.clone());
+    }
+
+    /// The index, with its opaque directories, which are sorted.
+    pub fn finish(self, opaque: Vec<LayerPath>) -> Index {
+        debug_assert!(opaque.is_sorted_by(|a, b| a < b), "{opaque:?}");
+        Index { entries: self.entries, opaque }
+    }
+}
+
+/// Entries of an index in order, made as they are asked for.
+#[derive(Clone, Debug)]
+pub struct Iter<'a> {
+    entries: std::slice::Iter<'a, Entry>,
+}
+
+impl Iterator for Iter<'_> {
+    type Item = Entry;
+
+    fn next(&mut self) -> Option<Entry> {
+        self.entries.next().cloned()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.entries.size_hint()
+    }
+}
+
+/// A place among the entries of an index that moves forward.
+#[derive(Clone, Debug)]
+pub(crate) struct Finger<'a> {
+    index: &'a Index,
+    at: usize,
+}
+
+impl Finger<'_> {
+    /// The path of the entry that is pointed at; `None` at the end.
+    pub(crate) fn path(&self) -> Option<&[u8]> {
+        self.index.entries.get(self.at).map(|entry| entry.path.as_bytes())
+    }
+
+    /// The entry that is pointed at; `None` at the end.
+    pub(crate) fn entry(&self) -> Option<Entry> {
+        self.index.entries.get(self.at).cloned()
+    }
+
+    /// Goes to the next.
+    pub(crate) fn step(&mut self) {
+        self.at += 1;
+    }
+
+    /// Goes to the first entry that is not before `path`; stays if that is behind.
+    pub(crate) fn seek(&mut self, path: &[u8]) {
+        let rest = self.index.entries.get(self.at..).unwrap_or_default();
+        self.at += rest.partition_point(|entry| entry.path.as_bytes() < path);
+    }
+}
+
+impl<'a> IntoIterator for &'a Index {
+    type Item = Entry;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
 }
 
 impl Index {
+    /// An index to be made entry by entry.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// An index of entries that are sorted by path, each path once, and of opaque directories, sorted as well.
+    pub fn from_sorted(entries: impl IntoIterator<Item = Entry>, opaque: Vec<LayerPath>) -> Self {
+        let mut builder = Self::builder();
+        entries.into_iter().for_each(|entry| builder.push(&entry));
+        builder.finish(opaque)
+    }
+
     /// Sorts what was gathered in any order; of two entries with one path the later wins.
     pub fn from_unsorted(mut entries: Vec<Entry>, mut opaque: Vec<LayerPath>) -> Self {
         entries.reverse();
@@ -95,22 +183,68 @@ impl Index {
         entries.dedup_by(|b, a| a.path == b.path);
         opaque.sort();
         opaque.dedup();
-        Self { entries, opaque }
+        Self::from_sorted(entries, opaque)
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none. There may be opaque directories still.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The entries in order.
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { entries: self.entries.iter() }
+    }
+
+    /// The entries from the first that is `path` or sorts after it.
+    pub fn starting_at(&self, path: &LayerPath) -> Iter<'_> {
+        let start = self.entries.partition_point(|e| e.path < *path);
+        Iter { entries: self.entries[start..].iter() }
+    }
+
+    /// A place before the first entry whose path is `path` or sorts after it.
+    pub(crate) fn finger(&self, path: &[u8]) -> Finger<'_> {
+        let mut finger = Finger { index: self, at: 0 };
+        finger.seek(path);
+        finger
     }
 
     /// The entry at exactly `path`.
-    pub fn get(&self, path: &LayerPath) -> Option<&Entry> {
-        self.entries.binary_search_by(|e| e.path.cmp(path)).ok().map(|i| &self.entries[i])
+    pub fn get(&self, path: &LayerPath) -> Option<Entry> {
+        self.position(path).map(|i| self.entries[i].clone())
+    }
+
+    /// How many entries come before that at exactly `path`; `None` if there is none.
+    pub fn position(&self, path: &LayerPath) -> Option<usize> {
+        self.entries.binary_search_by(|e| e.path.cmp(path)).ok()
+    }
+
+    /// Whether there is an entry at `path`, and whether that is a directory.
+    pub fn is_directory(&self, path: &LayerPath) -> Option<bool> {
+        self.position(path).map(|i| self.entries[i].kind == Kind::Directory)
     }
 
     /// The entries at and below `dir`.
-    pub fn within<'a>(&'a self, dir: &'a LayerPath) -> impl Iterator<Item = &'a Entry> {
-        let start = self.entries.partition_point(|e| e.path < *dir);
+    pub fn within(&self, dir: &LayerPath) -> impl Iterator<Item = Entry> {
         // Siblings such as `dir-x` sort between `dir` and `dir/x`, so those are stepped over.
-        self.entries[start..]
-            .iter()
+        self.starting_at(dir)
             .take_while(move |e| e.path.as_bytes().starts_with(dir.as_bytes()))
             .filter(move |e| e.path.is_within(dir))
+    }
+
+    /// Directories that hide everything that lower layers have in them; sorted.
+    pub fn opaque(&self) -> &[LayerPath] {
+        &self.opaque
+    }
+
+    /// Whether `dir` is one of [`Index::opaque`].
+    pub fn is_opaque(&self, dir: &LayerPath) -> bool {
+        self.opaque.binary_search(dir).is_ok()
     }
 
     /// Identity of what the layer *does* to a root filesystem: everything but times and tar offsets. Two layers with one

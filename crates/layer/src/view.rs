@@ -4,13 +4,12 @@
 //! directory hides all below its path, an opaque directory hides what lower layers have in it. A directory that
 //! only its children give away (*implicit*) exists, with mode 0755 and owner 0:0 unless a lower layer knows better.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
 
 use crate::handle::{ContentError, LayerHandle};
-use crate::index::{Entry, Index, Kind, Mtime};
+use crate::index::{Entry, Finger, Index, Kind, Mtime};
 use crate::path::LayerPath;
 
 /// Layers, lowest first.
@@ -21,20 +20,20 @@ pub struct View {
 
 /// Something that the view shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found<'a> {
+pub struct Found {
     /// Which layer's entry it is, counted from the lowest; for an implicit directory the uppermost that implies it.
     pub layer: usize,
-    /// The entry: borrowed from the layer, or made up for an implicit directory.
-    pub entry: Cow<'a, Entry>,
+    /// The entry: the layer's, or made up for an implicit directory.
+    pub entry: Entry,
 }
 
 /// Where a path leads to when symbolic links are followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resolved<'a> {
+pub struct Resolved {
     /// The real path. Components that do not exist are taken as they are.
     pub path: LayerPath,
     /// What is there, if anything.
-    pub found: Option<Found<'a>>,
+    pub found: Option<Found>,
     /// Something on the way that is no directory, below which nothing can exist.
     pub obstacle: Option<LayerPath>,
 }
@@ -85,7 +84,7 @@ impl View {
     }
 
     /// What stands at exactly `path`; no symbolic link is followed. The root is always there.
-    pub fn lookup(&self, path: &LayerPath) -> Option<Found<'_>> {
+    pub fn lookup(&self, path: &LayerPath) -> Option<Found> {
         let mut implied = path.is_root().then_some(0);
         for (number, layer) in self.layers.iter().enumerate().rev() {
             let index = &layer.index;
@@ -110,7 +109,7 @@ impl View {
     ///
     /// # Errors
     /// [`ViewError::Loop`].
-    pub fn resolve(&self, path: &LayerPath, follow_last: bool) -> Result<Resolved<'_>, ViewError> {
+    pub fn resolve(&self, path: &LayerPath, follow_last: bool) -> Result<Resolved, ViewError> {
         let mut todo: Vec<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
         todo.reverse();
         let mut at = LayerPath::root();
@@ -149,31 +148,21 @@ impl View {
     }
 
     /// What stands directly in `dir`, sorted by name. No directory there: nothing.
-    pub fn children(&self, dir: &LayerPath) -> Vec<Found<'_>> {
+    pub fn children(&self, dir: &LayerPath) -> Vec<Found> {
         let children = self.merge(dir, &self.open_layers(dir));
         children.into_values().filter_map(|child| child.found).collect()
     }
 
     /// All that stands below `dir`, sorted by path; `dir` itself is not part of it.
-    pub fn walk(&self, dir: &LayerPath) -> Vec<Found<'_>> {
-        let mut all = Vec::new();
-        let mut todo = vec![(dir.clone(), self.open_layers(dir))];
-        while let Some((dir, layers)) = todo.pop() {
-            for child in self.merge(&dir, &layers).into_values() {
-                let Some(found) = child.found else { continue };
-                if found.entry.kind == Kind::Directory {
-                    todo.push((found.entry.path.clone(), child.layers));
-                }
-                all.push(found);
-            }
-        }
-        all.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
-        all
+    pub fn walk(&self, dir: &LayerPath) -> Walk<'_> {
+        let mut walk = Walk { view: self, ahead: BTreeMap::new() };
+        walk.look_into(dir, &self.open_layers(dir));
+        walk
     }
 
     /// The entry that carries the content of a file that was found: itself, or the first name of a hard link.
-    pub fn carrier<'a>(&'a self, found: &Found<'_>) -> Option<&'a Entry> {
-        self.layers.get(found.layer)?.carrier(&found.entry.path)
+    pub fn carrier(&self, found: &Found) -> Option<Entry> {
+        self.layers.get(found.layer)?.carrier_of(&found.entry)
     }
 
     /// The bytes of the file at `path`, symbolic links followed; `None` if no regular file is there.
@@ -183,13 +172,13 @@ impl View {
     pub fn read_small(&self, path: &LayerPath, limit: u64) -> Result<Option<Vec<u8>>, ViewError> {
         let resolved = self.resolve(path, true)?;
         let Some(found) = resolved.found else { return Ok(None) };
-        let Some(Kind::File { size, .. }) = self.carrier(&found).map(|entry| &entry.kind) else {
+        let Some(Kind::File { size, .. }) = self.carrier(&found).map(|entry| entry.kind) else {
             return Ok(None);
         };
-        if *size > limit {
-            return Err(ViewError::TooLarge { path: path.display(), size: *size, limit });
+        if size > limit {
+            return Err(ViewError::TooLarge { path: path.display(), size, limit });
         }
-        let mut bytes = Vec::with_capacity(*size as usize);
+        let mut bytes = Vec::with_capacity(size as usize);
         self.layers[found.layer].contents(std::slice::from_ref(&found.entry.path), &mut |_, reader| {
             reader.take(limit).read_to_end(&mut bytes).map(|_| ())
         })?;
@@ -209,23 +198,55 @@ impl View {
         open
     }
 
-    fn merge(&self, dir: &LayerPath, layers: &[usize]) -> BTreeMap<&[u8], Child<'_>> {
-        let mut children: BTreeMap<&[u8], Child<'_>> = BTreeMap::new();
+    fn merge(&self, dir: &LayerPath, layers: &[usize]) -> BTreeMap<Vec<u8>, Child> {
+        let mut children: BTreeMap<Vec<u8>, Child> = BTreeMap::new();
         for number in layers {
             let index: &Index = &self.layers[*number].index;
-            for (name, entry) in direct_children(index, dir) {
+            direct_children(index, dir, |name, entry| {
                 let path = || dir.join(name);
-                children.entry(name).or_default().add(*number, entry, index, path);
-            }
+                match children.get_mut(name) {
+                    Some(child) => child.add(*number, entry, index, path),
+                    None => children.entry(name.to_vec()).or_default().add(*number, entry, index, path),
+                }
+            });
         }
         children
     }
 }
 
+/// All that stands below a directory, sorted by path: [`View::walk`]. Memory holds what is in the directories on the way to where it is.
+#[derive(Debug)]
+pub struct Walk<'a> {
+    view: &'a View,
+    /// What was found in directories that were looked into, with the layers that may have something inside.
+    ahead: BTreeMap<LayerPath, (Found, Vec<usize>)>,
+}
+
+impl Walk<'_> {
+    fn look_into(&mut self, dir: &LayerPath, layers: &[usize]) {
+        let children = self.view.merge(dir, layers).into_values();
+        let found = children.filter_map(|child| Some((child.found?, child.layers)));
+        self.ahead.extend(found.map(|(found, layers)| (found.entry.path.clone(), (found, layers))));
+    }
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Found;
+
+    fn next(&mut self) -> Option<Found> {
+        // Whatever is in a directory sorts after it.
+        let (path, (found, layers)) = self.ahead.pop_first()?;
+        if found.entry.kind == Kind::Directory {
+            self.look_into(&path, &layers);
+        }
+        Some(found)
+    }
+}
+
 /// What the layers from the top down to some point make of one name.
 #[derive(Default)]
-struct Child<'a> {
-    found: Option<Found<'a>>,
+struct Child {
+    found: Option<Found>,
     /// The entry shown is a directory's own, not implied.
     described: bool,
     /// An opaque mark: what lower layers have inside no longer counts, though they may still describe the directory.
@@ -236,13 +257,13 @@ struct Child<'a> {
     layers: Vec<usize>,
 }
 
-impl<'a> Child<'a> {
-    fn add(&mut self, number: usize, entry: Option<&'a Entry>, index: &Index, path: impl Fn() -> LayerPath) {
+impl Child {
+    fn add(&mut self, number: usize, at: Option<&Finger<'_>>, index: &Index, path: impl Fn() -> LayerPath) {
         // A directory shows up a second time, for what is in it.
-        if self.sealed || (entry.is_none() && self.layers.last() == Some(&number)) {
+        if self.sealed || (at.is_none() && self.layers.last() == Some(&number)) {
             return;
         }
-        match entry {
+        match at.and_then(Finger::entry) {
             Some(entry) if entry.kind != Kind::Directory => {
                 if self.found.is_none() && entry.kind != Kind::Whiteout {
                     self.found = Some(found(number, entry));
@@ -259,17 +280,17 @@ impl<'a> Child<'a> {
         }
         if !self.opaque {
             self.layers.push(number);
-            self.opaque = index.opaque.binary_search(&path()).is_ok();
+            self.opaque = index.is_opaque(&path());
         }
     }
 }
 
-fn found(layer: usize, entry: &Entry) -> Found<'_> {
-    Found { layer, entry: Cow::Borrowed(entry) }
+fn found(layer: usize, entry: Entry) -> Found {
+    Found { layer, entry }
 }
 
-fn implied_at(layer: Option<usize>, path: &LayerPath) -> Option<Found<'static>> {
-    layer.map(|layer| Found { layer, entry: Cow::Owned(implicit_directory(path.clone())) })
+fn implied_at(layer: Option<usize>, path: &LayerPath) -> Option<Found> {
+    layer.map(|layer| Found { layer, entry: implicit_directory(path.clone()) })
 }
 
 /// The entry of a directory that nobody described.
@@ -289,23 +310,18 @@ pub fn implicit_directory(path: LayerPath) -> Entry {
 /// Whether `index` has something below `path`, or marks it.
 fn implies(index: &Index, path: &LayerPath) -> bool {
     let start = path.join([0]);
-    let at = index.entries.partition_point(|entry| entry.path < start);
-    if index.entries.get(at).is_some_and(|entry| entry.path.is_within(path)) {
+    if index.finger(start.as_bytes()).path().is_some_and(|found| is_below(found, &start)) {
         return true;
     }
-    let at = index.opaque.partition_point(|dir| dir < path);
-    let opaque = index.opaque.get(at).is_some_and(|dir| dir == path);
-    let at = index.opaque.partition_point(|dir| *dir < start);
-    opaque || index.opaque.get(at).is_some_and(|dir| dir.is_within(path))
+    let at = index.opaque().partition_point(|dir| *dir < start);
+    index.is_opaque(path) || index.opaque().get(at).is_some_and(|dir| is_below(dir.as_bytes(), &start))
 }
 
 /// Whether `index` hides all that lower layers have inside of `dir`.
 fn closes(index: &Index, dir: &LayerPath) -> bool {
     let mut at = Some(dir.clone());
     while let Some(path) = at {
-        if index.opaque.binary_search(&path).is_ok()
-            || index.get(&path).is_some_and(|entry| entry.kind != Kind::Directory)
-        {
+        if index.is_opaque(&path) || index.is_directory(&path) == Some(false) {
             return true;
         }
         at = path.parent();
@@ -313,30 +329,37 @@ fn closes(index: &Index, dir: &LayerPath) -> bool {
     false
 }
 
-/// The names directly in `dir` with their entries, `None` for what is only implied; a name may come twice. Costs a search
-/// for each directory in it, however much is below those.
-fn direct_children<'a>(index: &'a Index, dir: &LayerPath) -> Vec<(&'a [u8], Option<&'a Entry>)> {
-    let entries = &index.entries;
+/// Whether `path` stands below the directory of which `first` is the first path that could be inside.
+fn is_below(path: &[u8], first: &LayerPath) -> bool {
+    let first = first.as_bytes();
+    path.starts_with(&first[..first.len() - 1])
+}
+
+/// Tells `each` of the names directly in `dir`, with the place of their entries, `None` for what is only implied; a name may come twice.
+/// Costs a search for each directory in it, however much is below those.
+fn direct_children(index: &Index, dir: &LayerPath, mut each: impl FnMut(&[u8], Option<&Finger<'_>>)) {
+    // No name is a single NUL, so that one stands before all names.
     let start = dir.join([0]);
     let prefix = start.as_bytes().len() - 1;
-    let mut names = Vec::new();
-    let mut at = entries.partition_point(|entry| entry.path < start);
-    while let Some(entry) = entries.get(at).filter(|entry| entry.path.is_within(dir)) {
-        let rest = &entry.path.as_bytes()[prefix..];
+    let mut at = index.finger(start.as_bytes());
+    let mut end = Vec::new();
+    while let Some(path) = at.path().filter(|path| is_below(path, &start)) {
+        let rest = &path[prefix..];
         let Some(slash) = rest.iter().position(|b| *b == b'/') else {
-            names.push((rest, Some(entry)));
-            at += 1;
+            each(rest, Some(&at));
+            at.step();
             continue;
         };
-        names.push((&rest[..slash], None));
+        each(&rest[..slash], None);
         // The first path that is not below it has a byte after the slash's in its place.
-        let end = [&entry.path.as_bytes()[..prefix + slash], b"0"].concat();
-        at += entries[at..].partition_point(|entry| entry.path.as_bytes() < end.as_slice());
+        end.clear();
+        end.extend_from_slice(&path[..prefix + slash]);
+        end.push(b'0');
+        at.seek(&end);
     }
-    let first = index.opaque.partition_point(|path| *path < start);
-    for path in index.opaque[first..].iter().take_while(|path| path.is_within(dir)) {
+    let first = index.opaque().partition_point(|path| *path < start);
+    for path in index.opaque()[first..].iter().take_while(|path| is_below(path.as_bytes(), &start)) {
         let rest = &path.as_bytes()[prefix..];
-        names.push((rest.split(|b| *b == b'/').next().unwrap_or(rest), None));
+        each(rest.split(|b| *b == b'/').next().unwrap_or(rest), None);
     }
-    names
 }

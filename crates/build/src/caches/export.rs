@@ -112,18 +112,17 @@ impl Export<'_> {
     fn cache(&mut self, id: &str) -> Result<(), BuildErrorKind> {
         let _alone = alone(self.store, id, self.reporter)?;
         let data = self.store.cache_path(&Digest::of(id.as_bytes())).join("data");
-        let mut index = if data.is_dir() {
+        let found = if data.is_dir() {
             diff_upper(&data, &View::default(), self.store.owners(), (self.threads, self.reporter.stop()))?
         } else {
             Index::default()
         };
-        if data.is_dir() && index.entries.first().is_none_or(|first| !first.path.is_root()) {
-            index.entries.insert(0, root_of(&data)?);
-        }
-        let before = index.entries.len();
-        index.entries.retain(|entry| !is_machines(&entry.kind));
-        if index.entries.len() < before {
-            let left = before - index.entries.len();
+        let described = !data.is_dir() || found.get(&LayerPath::root()).is_some();
+        let root = if described { None } else { Some(root_of(&data)?) };
+        let kept = found.iter().filter(|entry| !is_machines(&entry.kind));
+        let index = Index::from_sorted(root.clone().into_iter().chain(kept), found.opaque().to_vec());
+        let left = found.len() + root.iter().len() - index.len();
+        if left > 0 {
             self.reporter.notice(None, format!("cache {id:?}: {left} devices are left out"));
         }
         let chunks = if data.is_dir() { self.chunks(&data, &index)? } else { Vec::new() };
@@ -219,8 +218,8 @@ struct Bytes {
 
 impl Bytes {
     fn of(data: &Path, index: &Index) -> io::Result<Self> {
-        let files = index.entries.iter().filter_map(|entry| match &entry.kind {
-            Kind::File { size: 1.., digest } => Some((entry.path.clone(), *digest)),
+        let files = index.iter().filter_map(|entry| match entry.kind {
+            Kind::File { size: 1.., digest } => Some((entry.path, digest)),
             _ => None,
         });
         let files: Vec<_> = files.collect();

@@ -82,11 +82,11 @@ impl Import<'_> {
         let bytes = read_small(self.place, &cache.index)?;
         let plain = unpack(&bytes, LARGEST_INDEX).map_err(|e| wrong(e.to_string()))?;
         let index = codec::decode(&plain).map_err(|e| wrong(e.to_string()))?;
-        if let Some(device) = index.entries.iter().find(|entry| is_machines(&entry.kind)) {
+        if let Some(device) = index.iter().find(|entry| is_machines(&entry.kind)) {
             let detail = format!("{} is a device, which has no place in a cache", device.path.display());
             return Err(wrong(detail).into());
         }
-        let files = index.entries.iter().map(|entry| match entry.kind {
+        let files = index.iter().map(|entry| match entry.kind {
             Kind::File { size, .. } => u128::from(size),
             _ => 0,
         });
@@ -102,8 +102,8 @@ impl Import<'_> {
     fn fill(&self, dest: &Path, index: &Index, cache: &Cache) -> Result<(), BuildErrorKind> {
         let mut unpacker = Unpacker::new(dest, Form::Plain, self.store.owners())?;
         let mut bytes = Pieces { import: self, left: &cache.chunks, ready: Vec::new(), at: 0, failed: None };
-        for entry in &index.entries {
-            let member = Member::from(entry);
+        for entry in index {
+            let member = Member::from(&entry);
             let Kind::File { size, digest } = &entry.kind else {
                 unpacker.place(&member, &mut io::empty())?;
                 continue;

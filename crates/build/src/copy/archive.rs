@@ -118,7 +118,7 @@ impl Archive {
         dest: &LayerPath,
     ) -> Result<(), BuildErrorKind> {
         let Some(handle) = self.handle() else { return Ok(()) };
-        for (place, entry) in handle.index.entries.iter().enumerate() {
+        for (place, entry) in handle.index.iter().enumerate() {
             // `./` is about the folder that was packed, not about where it goes.
             if entry.path.is_root() {
                 continue;
@@ -139,10 +139,12 @@ impl Archive {
                     (entry.kind.clone(), bytes, Some((number as u64, place as u64)))
                 }
                 Kind::Hardlink { target } => {
-                    let found = handle.index.entries.binary_search_by(|e| e.path.cmp(target));
-                    let Some(carrier) = found.ok().map(|i| (i, &handle.index.entries[i])) else { continue };
+                    let index = &handle.index;
+                    let Some((place, carrier)) = index.position(target).zip(index.get(target)) else {
+                        continue;
+                    };
                     let bytes = Bytes::Archive(number, target.clone());
-                    (carrier.1.kind.clone(), bytes, Some((number as u64, carrier.0 as u64)))
+                    (carrier.kind, bytes, Some((number as u64, place as u64)))
                 }
                 other => (other.clone(), Bytes::None, None),
             };

@@ -1,6 +1,6 @@
 //! The root filesystem of a stage or an image as a source of COPY: metadata from the layers' indexes, nothing unpacked.
 
-use kiln_layer::index::{Entry, Kind};
+use kiln_layer::index::Kind;
 use kiln_layer::path::LayerPath;
 use kiln_layer::stop::Stop;
 use kiln_layer::view::{Found, View};
@@ -29,40 +29,31 @@ impl RootfsFiles {
     pub(crate) fn carrier(&self, path: &LayerPath) -> Option<(usize, LayerPath)> {
         let found = self.view.lookup(path)?;
         let carrier = self.view.carrier(&found)?;
-        Some((found.layer, carrier.path.clone()))
+        Some((found.layer, carrier.path))
     }
 
-    fn describe(&self, found: &Found<'_>) -> Option<Node> {
-        let entry: &Entry = &found.entry;
-        let (kind, link) = match &entry.kind {
-            Kind::File { size, .. } => (NodeKind::File { size: *size }, self.link_id(found)),
-            Kind::Hardlink { .. } => match self.view.carrier(found)?.kind {
-                Kind::File { size, .. } => (NodeKind::File { size }, self.link_id(found)),
-                _ => return None,
-            },
-            Kind::Directory => (NodeKind::Directory, None),
-            Kind::Symlink { target } => (NodeKind::Symlink { target: target.clone() }, None),
-            Kind::CharDevice { major, minor } => {
-                (NodeKind::CharDevice { major: *major, minor: *minor }, None)
-            }
-            Kind::BlockDevice { major, minor } => {
-                (NodeKind::BlockDevice { major: *major, minor: *minor }, None)
-            }
-            Kind::Fifo => (NodeKind::Fifo, None),
-            Kind::Whiteout => return None,
-        };
+    fn describe(&self, found: Found) -> Option<Node> {
         // A hard link's own header may disagree with the file's; there is one inode, the file's.
-        let attributes = match &entry.kind {
-            Kind::Hardlink { .. } => self.view.carrier(found)?,
-            _ => entry,
+        let entry = match &found.entry.kind {
+            Kind::Hardlink { .. } => self.view.carrier(&found)?,
+            _ => found.entry,
+        };
+        let (kind, link) = match entry.kind {
+            Kind::File { size, .. } => (NodeKind::File { size }, self.link_id(found.layer, &entry.path)),
+            Kind::Directory => (NodeKind::Directory, None),
+            Kind::Symlink { target } => (NodeKind::Symlink { target }, None),
+            Kind::CharDevice { major, minor } => (NodeKind::CharDevice { major, minor }, None),
+            Kind::BlockDevice { major, minor } => (NodeKind::BlockDevice { major, minor }, None),
+            Kind::Fifo => (NodeKind::Fifo, None),
+            Kind::Hardlink { .. } | Kind::Whiteout => return None,
         };
         Some(Node {
             kind,
-            mode: attributes.mode,
-            uid: attributes.uid,
-            gid: attributes.gid,
-            mtime: attributes.mtime,
-            xattrs: attributes.xattrs.clone(),
+            mode: entry.mode,
+            uid: entry.uid,
+            gid: entry.gid,
+            mtime: entry.mtime,
+            xattrs: entry.xattrs,
             unread: false,
             link,
             stamp: None,
@@ -70,17 +61,15 @@ impl RootfsFiles {
     }
 
     /// The same number for all names of one file: its layer and the place of its carrier there.
-    fn link_id(&self, found: &Found<'_>) -> Option<(u64, u64)> {
-        let index = &self.view.layers().get(found.layer)?.index;
-        let carrier = self.view.carrier(found)?;
-        let place = index.entries.binary_search_by(|e| e.path.cmp(&carrier.path)).ok()?;
-        Some((found.layer as u64, place as u64))
+    fn link_id(&self, layer: usize, carrier: &LayerPath) -> Option<(u64, u64)> {
+        let place = self.view.layers().get(layer)?.index.position(carrier)?;
+        Some((layer as u64, place as u64))
     }
 }
 
 impl Files for RootfsFiles {
     fn node(&self, path: &LayerPath) -> Result<Option<Node>, BuildErrorKind> {
-        Ok(self.view.lookup(path).and_then(|found| self.describe(&found)))
+        Ok(self.view.lookup(path).and_then(|found| self.describe(found)))
     }
 
     fn children(&self, dir: &LayerPath) -> Result<Vec<Vec<u8>>, BuildErrorKind> {
@@ -90,8 +79,8 @@ impl Files for RootfsFiles {
     fn read(&self, path: &LayerPath, _: &Node, _: Stop<'_>) -> Result<Content, BuildErrorKind> {
         let found = self.view.lookup(path);
         let carrier = found.as_ref().and_then(|found| self.view.carrier(found));
-        match carrier.map(|entry| &entry.kind) {
-            Some(Kind::File { digest, .. }) => Ok(Content { digest: *digest, xattrs: None }),
+        match carrier.map(|entry| entry.kind) {
+            Some(Kind::File { digest, .. }) => Ok(Content { digest, xattrs: None }),
             _ => Err(BuildErrorKind::Copy {
                 message: format!("{} is not a regular file", path.display()),
                 help: None,

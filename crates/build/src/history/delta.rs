@@ -68,8 +68,8 @@ impl History<'_> {
         let (old, new) = (self.view(before)?, self.view(after)?);
         let mut paths = BTreeSet::new();
         for layer in old.layers()[common..].iter().chain(&new.layers()[common..]) {
-            paths.extend(layer.index.entries.iter().map(|entry| entry.path.clone()));
-            for dir in &layer.index.opaque {
+            paths.extend(layer.index.iter().map(|entry| entry.path));
+            for dir in layer.index.opaque() {
                 paths.extend(below(&old, dir).chain(below(&new, dir)));
             }
         }
@@ -110,8 +110,8 @@ impl History<'_> {
     }
 }
 
-fn below(view: &View, dir: &LayerPath) -> impl Iterator<Item = LayerPath> {
-    view.walk(dir).into_iter().map(|found| found.entry.path.clone()).collect::<Vec<_>>().into_iter()
+fn below<'a>(view: &'a View, dir: &LayerPath) -> impl Iterator<Item = LayerPath> + use<'a> {
+    view.walk(dir).map(|found| found.entry.path)
 }
 
 fn is_directory(view: &View, path: &LayerPath) -> bool {
@@ -130,10 +130,10 @@ fn standing(view: &View, path: &LayerPath) -> Option<Standing> {
     match &found.entry.kind {
         EntryKind::Whiteout => None,
         EntryKind::Hardlink { .. } => {
-            let entry = view.carrier(&found)?.clone();
+            let entry = view.carrier(&found)?;
             Some(Standing { entry, is_link: true })
         }
-        _ => Some(Standing { entry: found.entry.into_owned(), is_link: false }),
+        _ => Some(Standing { entry: found.entry, is_link: false }),
     }
 }
 

@@ -319,7 +319,7 @@ pub(crate) fn ensure_blob(
         Some(pulled) => rewrap(store, (layer, pulled), &form, packing)?,
         None => {
             let handle = handle(store, layer)?;
-            let what = (short(&layer.id), tar_size(handle.index.entries.iter()));
+            let what = (short(&layer.id), tar_size(handle.index.iter()));
             let (packed, stored) =
                 packing.write(store, &form, what, |out| Ok(pack_layer(&handle, out, form.clamp)?))?;
             blob_of(&form, packed.diff_id, stored)
@@ -353,7 +353,7 @@ fn rewrap(
         path: store.content().path_of(&pulled.descriptor.digest),
         format: format_of(&pulled.descriptor.media_type),
     };
-    let what = (short(&pulled.descriptor.digest), tar_size(layer.index(store)?.entries.iter()));
+    let what = (short(&pulled.descriptor.digest), tar_size(layer.index(store)?.iter()));
     let (_, stored) = packing.write(store, form, what, |out| Ok(io::copy(&mut source.reader()?, out)?))?;
     let descriptor = Descriptor::new(media_type(form), stored.digest, stored.size);
     Ok(Blob { descriptor, diff_id: pulled.diff_id })
@@ -413,8 +413,8 @@ impl Write for Told<'_> {
 }
 
 /// Bytes of the tar of these entries, but for extended headers.
-pub(crate) fn tar_size<'e>(entries: impl Iterator<Item = &'e Entry>) -> u64 {
-    1024 + entries.map(member_size).sum::<u64>()
+pub(crate) fn tar_size(entries: impl Iterator<Item = Entry>) -> u64 {
+    1024 + entries.map(|entry| member_size(&entry)).sum::<u64>()
 }
 
 fn member_size(entry: &Entry) -> u64 {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use kiln_layer::codec;
 use kiln_layer::handle::{BlobForm, Later};
-use kiln_layer::index::Index;
+use kiln_layer::index::{Entry, Index};
 use kiln_layer::tar::scan::{NullSink, scan};
 use kiln_oci::artifact::{ArtifactError, copy_verified, read_small};
 use kiln_oci::descriptor::Descriptor;
@@ -25,8 +25,8 @@ const LARGEST_INDEX: usize = 1 << 30;
 
 /// An index as it lies in a cache. The same index gives the same bytes: where files are in a tar that somebody may have is left out.
 pub(crate) fn index_blob(index: &Index) -> io::Result<Vec<u8>> {
-    let mut bare = index.clone();
-    bare.entries.iter_mut().for_each(|entry| entry.offset = None);
+    let bare = index.iter().map(|entry| Entry { offset: None, ..entry });
+    let bare = Index::from_sorted(bare, index.opaque().to_vec());
     zstd::bulk::compress(&codec::encode(&bare), 3)
 }
 
@@ -181,11 +181,10 @@ fn bring(store: &Store, id: &Digest, (offer, blob): (&Offer, &OfferedBlob)) -> R
         }
         None => scanned.index,
         Some(listed) => {
-            let mut index = read_index(id, offer, listed)?;
-            for (entry, found) in index.entries.iter_mut().zip(&scanned.index.entries) {
-                entry.offset = found.offset;
-            }
-            index
+            let index = read_index(id, offer, listed)?;
+            let placed = index.iter().zip(&scanned.index);
+            let placed = placed.map(|(entry, found)| Entry { offset: found.offset, ..entry });
+            Index::from_sorted(placed, index.opaque().to_vec())
         }
     };
     save_index_as(store, id, &index)?;

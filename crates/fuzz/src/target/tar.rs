@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use kiln_layer::index::Kind;
+use kiln_layer::index::{Entry, Kind};
 use kiln_layer::tar::Member;
 use kiln_layer::tar::scan::{Sink, scan};
 
@@ -34,9 +34,9 @@ pub(super) fn read(bytes: &[u8]) -> u64 {
         }
         Ok(scanned) => {
             assert_eq!(scanned.size, bytes.len() as u64, "all of it is read");
-            let entries = &scanned.index.entries;
+            let entries: Vec<Entry> = scanned.index.iter().collect();
             assert!(entries.windows(2).all(|pair| pair[0].path < pair[1].path), "sorted, each path once");
-            for entry in entries {
+            for entry in &entries {
                 let parts: Vec<&[u8]> = entry.path.components().collect();
                 let is_clean = parts.iter().all(|part| !part.is_empty() && *part != b"." && *part != b"..");
                 assert!(is_clean && !entry.path.as_bytes().starts_with(b"/"), "{}", entry.path.display());

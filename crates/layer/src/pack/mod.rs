@@ -147,14 +147,13 @@ pub fn pack(
     out: impl Write,
     clamp: Option<i64>,
 ) -> Result<Packed, PackError> {
-    let mut index = Index::default();
+    let mut index = Index::builder();
     let written = &mut |entry: &Entry, offset| {
-        index.entries.push(Entry { offset, ..as_written(entry, clamp) });
+        index.push(&Entry { offset, ..as_written(entry, clamp) });
         Ok(())
     };
     let (diff_id, size) = write_tar(entries, opaque, Packer::new(out, clamp), written)?;
-    index.opaque = opaque.to_vec();
-    Ok(Packed { index, diff_id, size })
+    Ok(Packed { index: index.finish(opaque.to_vec()), diff_id, size })
 }
 
 /// As [`pack`], for layers of very many files: each entry that was written goes to `written` with the offset of its file in the tar, and
@@ -233,7 +232,7 @@ pub fn pack_layer(
     out: impl Write,
     clamp: Option<i64>,
 ) -> Result<Packed, PackError> {
-    pack(&AllOf(Arc::clone(layer)), &layer.index.opaque, out, clamp)
+    pack(&AllOf(Arc::clone(layer)), layer.index.opaque(), out, clamp)
 }
 
 /// Writes the tar `reader` anew with clamped times and in normal form but for the order, which stays the archive's.
@@ -244,11 +243,11 @@ pub fn repack(reader: impl Read, out: impl Write, clamp: Option<i64>) -> Result<
     let mut sink = Repacker { packer: Packer::new(out, clamp), offsets: HashMap::new() };
     let scanned = scan(reader, &mut sink)?;
     let (diff_id, size) = sink.packer.finish()?;
-    let mut index = scanned.index;
-    for entry in &mut index.entries {
+    let written = scanned.index.iter().map(|entry| {
         let offset = sink.offsets.get(&entry.path).copied();
-        *entry = Entry { offset, ..as_written(entry, clamp) };
-    }
+        Entry { offset, ..as_written(&entry, clamp) }
+    });
+    let index = Index::from_sorted(written, scanned.index.opaque().to_vec());
     Ok(Packed { index, diff_id, size })
 }
 
@@ -290,11 +289,11 @@ pub struct AllOf(pub Arc<LayerHandle>);
 
 impl Entries for AllOf {
     fn count(&self) -> usize {
-        self.0.index.entries.len()
+        self.0.index.len()
     }
 
     fn each(&self, take: &mut Take<'_>) -> Result<(), PackError> {
-        self.0.index.entries.iter().try_for_each(|entry| take(&PackEntry::of(&self.0, entry)))
+        self.0.index.iter().try_for_each(|entry| take(&PackEntry::of(&self.0, &entry)))
     }
 }
 

@@ -77,7 +77,7 @@ impl Fold {
     /// Everything, sorted. Of several names of one file the first in order carries the content.
     pub(crate) fn finish(self) -> Index {
         let mut carrier: Vec<Option<LayerPath>> = vec![None; self.inodes.len()];
-        let mut entries = Vec::with_capacity(self.places.len());
+        let mut index = Index::builder();
         for (path, place) in self.places {
             let entry = match place {
                 Place::Whiteout => entry_of(&Member::mark(path, Body::Whiteout), Kind::Whiteout),
@@ -92,9 +92,9 @@ impl Fold {
                     entry
                 }
             };
-            entries.push(entry);
+            index.push(&entry);
         }
-        Index { entries, opaque: self.opaque.into_iter().collect() }
+        index.finish(self.opaque.into_iter().collect())
     }
 
     fn inode(&self, path: &LayerPath) -> Option<&Inode> {

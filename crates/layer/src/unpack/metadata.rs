@@ -54,7 +54,7 @@ impl Directories {
 
 fn implied(path: &LayerPath, lower: Option<&View>) -> Member {
     match lower.and_then(|view| view.lookup(path)) {
-        Some(found) if found.entry.kind == Kind::Directory => Member::from(&*found.entry),
+        Some(found) if found.entry.kind == Kind::Directory => Member::from(&found.entry),
         _ => Member::implicit_directory(path.clone()),
     }
 }

@@ -12,9 +12,9 @@ use crate::support::{Rng, bare, dir, file, hardlink, index, link, names, path};
 
 /// What a root filesystem shows, by path; the root itself is left out.
 fn shown(view: &View) -> BTreeMap<String, Entry> {
-    let found = view.walk(&path("")).into_iter();
+    let found = view.walk(&path(""));
     let mut all: BTreeMap<String, Entry> =
-        found.map(|found| (found.entry.path.display(), found.entry.into_owned())).collect();
+        found.map(|found| (found.entry.path.display(), found.entry)).collect();
     all.remove("/");
     all
 }
@@ -26,7 +26,7 @@ fn as_unpacked(changes: &[PackEntry], below: &View) -> std::sync::Arc<LayerHandl
         let mut at = item.entry.path.parent();
         while let Some(on_the_way) = at.filter(|at| !at.is_root()) {
             if !all.iter().any(|item| item.entry.path == on_the_way) {
-                let found = below.lookup(&on_the_way).map(|found| found.entry.into_owned());
+                let found = below.lookup(&on_the_way).map(|found| found.entry);
                 let entry = found.unwrap_or_else(|| implicit_directory(on_the_way.clone()));
                 all.push(PackEntry { entry, content: kiln_layer::pack::Content::None });
             }

@@ -75,7 +75,7 @@ fn nonsense_with_a_good_checksum_never_panics() {
         let checksum = Digest::of(&broken);
         broken.extend_from_slice(checksum.as_bytes());
         match decode(&broken) {
-            Ok(index) => assert!(index.entries.is_sorted_by(|a, b| a.path < b.path)),
+            Ok(index) => assert!(index.iter().is_sorted_by(|a, b| a.path < b.path)),
             Err(error) => {
                 assert!(matches!(error, CodecError::Invalid { .. }), "{error}");
                 refused += 1;

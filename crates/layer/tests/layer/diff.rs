@@ -26,7 +26,7 @@ fn listing(index: &Index) -> Vec<String> {
         Kind::Fifo => 'p',
         _ => '?',
     };
-    index.entries.iter().map(|e| format!("{}{}", letter(&e.kind), e.path.display())).collect()
+    index.iter().map(|e| format!("{}{}", letter(&e.kind), e.path.display())).collect()
 }
 
 /// Runs `script` in an overlay over a tree that the archive makes, and reads what it changed.
@@ -97,7 +97,7 @@ fn what_commands_do() {
     for (script, want, opaque) in cases {
         let (index, view, temporary) = overlay(base(), script);
         assert_eq!(listing(&index), want, "{script}");
-        assert_eq!(index.opaque, opaque.iter().map(path).collect::<Vec<_>>(), "{script}");
+        assert_eq!(index.opaque(), opaque.iter().map(path).collect::<Vec<_>>(), "{script}");
         same_by_way_of_the_tar(&index, &view, temporary.path(), script);
     }
 }
@@ -178,13 +178,13 @@ fn made_by_hand() {
     for threads in [1, 2, 8] {
         let index = diff_upper(at, &view, Owners::Mine, (threads, Stop::NEVER)).unwrap();
         assert_eq!(listing(&index), ["w/gone", "d/kept", "f/kept/new", "d/op", "f/op/x", "f/secret"]);
-        assert_eq!(index.opaque, [path("op")]);
+        assert_eq!(index.opaque(), [path("op")]);
         let new = index.get(&path("kept/new")).unwrap();
         assert_eq!((new.uid, new.gid), (11, 12));
         let secret = index.get(&path("secret")).unwrap();
         assert_eq!((secret.uid, secret.gid, secret.mode), (0, 0, 0));
         assert_eq!(secret.kind, Kind::File { size: 1, digest: Digest::of(b"s") });
-        assert!(index.entries.iter().all(|e| e.xattrs.is_empty()));
+        assert!(index.iter().all(|e| e.xattrs.is_empty()));
     }
     sh("chmod 600 secret; setfattr -n user.overlay.redirect -v /kept op", at);
     assert!(matches!(diff_upper(at, &view, Owners::Mine, (1, Stop::NEVER)), Err(DiffError::Mark { .. })));
@@ -195,7 +195,7 @@ fn many_files_with_any_number_of_threads() {
     let temporary = tempfile::tempdir().unwrap();
     sh("mkdir d; for i in $(seq 1 300); do echo $i >d/$i; done; chmod 755 .", temporary.path());
     let one = diff_upper(temporary.path(), &View::default(), Owners::Mine, (1, Stop::NEVER)).unwrap();
-    assert_eq!(one.entries.len(), 301);
+    assert_eq!(one.len(), 301);
     for threads in [2, 8] {
         assert_eq!(
             diff_upper(temporary.path(), &View::default(), Owners::Mine, (threads, Stop::NEVER)).unwrap(),

@@ -100,7 +100,7 @@ fn numbers_in_all_their_forms() {
         ])
         .file("pax", b"");
     let index = scanned(&archive.end()).index;
-    let get = |name: &str| -> Entry { index.get(&path(name)).unwrap().clone() };
+    let get = |name: &str| -> Entry { index.get(&path(name)).unwrap() };
     assert_eq!((get("big-ids").uid, get("big-ids").gid), (3_000_000_000, 2_097_152));
     assert_eq!(get("before-1970").mtime.secs, -86_401);
     assert_eq!((get("blanks").mode, get("blanks").uid), (0o644, 0));
@@ -131,7 +131,7 @@ fn sparse_files_of_all_formats() {
         assert!(tar.len() < 1_000_000, "{options}: not sparse");
         let scanned = scanned(&tar);
         assert_eq!(names(&scanned.index), ["hole", "plain", "s"], "{options}");
-        let kind = |name: &str| scanned.index.get(&path(name)).unwrap().kind.clone();
+        let kind = |name: &str| scanned.index.get(&path(name)).unwrap().kind;
         assert_eq!(kind("s"), Kind::File { size: 5_000_000, digest: want }, "{options}");
         assert_eq!(kind("hole"), Kind::File { size: 70_000, digest: Digest::of(&[0; 70_000]) }, "{options}");
         assert_eq!(scanned.diff_id, DiffId(Digest::of(&tar)));
@@ -173,13 +173,10 @@ fn whiteouts_and_marks() {
             Kind::Whiteout => 'w',
             _ => 'f',
         };
-        let got: Vec<String> = index
-            .entries
-            .iter()
-            .map(|entry| format!("{} {}", &entry.path.display()[1..], letter(entry)))
-            .collect();
+        let got: Vec<String> =
+            index.iter().map(|entry| format!("{} {}", &entry.path.display()[1..], letter(&entry))).collect();
         assert_eq!(got, entries, "{members:?}");
-        assert_eq!(index.opaque, opaque.iter().map(path).collect::<Vec<_>>(), "{members:?}");
+        assert_eq!(index.opaque(), opaque.iter().map(path).collect::<Vec<_>>(), "{members:?}");
     }
 }
 

@@ -99,7 +99,7 @@ fn a_scan_finds_what_was_packed() {
         let scanned = scanned(&tar);
         assert_eq!(scanned.size, packed.size, "seed {seed}");
         assert_eq!(scanned.diff_id, packed.diff_id, "seed {seed}");
-        for (got, want) in scanned.index.entries.iter().zip(&packed.index.entries) {
+        for (got, want) in scanned.index.iter().zip(&packed.index) {
             assert_eq!(got, want, "seed {seed}");
         }
         assert_eq!(scanned.index, packed.index, "seed {seed}");
@@ -173,12 +173,12 @@ fn times_are_clamped_and_cut_to_seconds() {
     early.entry.mtime = Mtime { secs: 10, nanos: 999_999_999 };
     let mut tar = Vec::new();
     let packed = pack(&[early, late], &[], &mut tar, Some(1_000)).unwrap();
-    let times: Vec<Mtime> = packed.index.entries.iter().map(|e| e.mtime).collect();
+    let times: Vec<Mtime> = packed.index.iter().map(|e| e.mtime).collect();
     assert_eq!(times, [Mtime { secs: 10, nanos: 0 }, Mtime { secs: 1_000, nanos: 0 }]);
     assert_eq!(scanned(&tar).index, packed.index);
     let mut again = Vec::new();
     let repacked = repack(tar.as_slice(), &mut again, Some(5)).unwrap();
-    assert!(repacked.index.entries.iter().all(|e| e.mtime.secs == 5));
+    assert!(repacked.index.iter().all(|e| e.mtime.secs == 5));
     assert_eq!(scanned(&again).index, repacked.index);
 }
 

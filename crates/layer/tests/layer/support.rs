@@ -108,7 +108,7 @@ pub(crate) fn blob(dir: &Path, entries: &[PackEntry]) -> Arc<LayerHandle> {
 
 /// Names in an index, as text.
 pub(crate) fn names(index: &Index) -> Vec<String> {
-    index.entries.iter().map(|entry| String::from_utf8_lossy(entry.path.as_bytes()).into_owned()).collect()
+    index.iter().map(|entry| String::from_utf8_lossy(entry.path.as_bytes()).into_owned()).collect()
 }
 
 pub(crate) fn is_root() -> bool {

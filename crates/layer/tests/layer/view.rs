@@ -9,8 +9,8 @@ use kiln_layer::view::{Found, View, ViewError};
 
 use crate::support::{Rng, bare, blob, dir, file, hardlink, link, path, whiteout};
 
-fn text(found: &[Found<'_>]) -> Vec<String> {
-    found.iter().map(|f| format!("{}@{}", &f.entry.path.display()[1..], f.layer)).collect()
+fn text(found: impl IntoIterator<Item = Found>) -> Vec<String> {
+    found.into_iter().map(|f| format!("{}@{}", &f.entry.path.display()[1..], f.layer)).collect()
 }
 
 /// Every rule at once: three layers and what shows.
@@ -74,13 +74,13 @@ fn walk() {
         "was-file@1",
         "was-file/x@1",
     ];
-    assert_eq!(text(&view.walk(&LayerPath::root())), want);
-    assert_eq!(text(&view.walk(&path("etc"))), ["etc/b@1", "etc/c@2"]);
-    assert_eq!(text(&view.walk(&path("op"))), ["op/new@1"]);
-    assert!(view.walk(&path("was-dir")).is_empty());
-    assert!(view.walk(&path("missing")).is_empty());
+    assert_eq!(text(view.walk(&LayerPath::root())), want);
+    assert_eq!(text(view.walk(&path("etc"))), ["etc/b@1", "etc/c@2"]);
+    assert_eq!(text(view.walk(&path("op"))), ["op/new@1"]);
+    assert!(view.walk(&path("was-dir")).next().is_none());
+    assert!(view.walk(&path("missing")).next().is_none());
     let top = ["etc@0", "etc-x@0", "gone@2", "implied@1", "op@0", "was-dir@1", "was-file@1"];
-    assert_eq!(text(&view.children(&LayerPath::root())), top);
+    assert_eq!(text(view.children(&LayerPath::root())), top);
 }
 
 #[test]
@@ -154,13 +154,13 @@ fn the_three_ways_agree() {
             layers.push(bare(&made.into_values().collect::<Vec<_>>(), &opaque));
         }
         let view = View::new(layers);
-        let walked = view.walk(&LayerPath::root());
+        let walked: Vec<Found> = view.walk(&LayerPath::root()).collect();
         for found in &walked {
             assert_eq!(view.lookup(&found.entry.path).as_ref(), Some(found), "seed {seed}");
         }
         // Every name that any layer mentions is found by all or by none.
         for layer in view.layers() {
-            for entry in &layer.index.entries {
+            for entry in layer.index.iter() {
                 let found = view.lookup(&entry.path);
                 let listed = walked.iter().find(|f| f.entry.path == entry.path);
                 assert_eq!(found.as_ref(), listed, "seed {seed}: {:?}", entry.path);
@@ -238,6 +238,6 @@ fn small_files() {
 fn no_layers_at_all() {
     let view = View::default();
     assert_eq!(view.lookup(&LayerPath::root()).unwrap().entry.mode, 0o755);
-    assert!(view.walk(&LayerPath::root()).is_empty());
+    assert!(view.walk(&LayerPath::root()).next().is_none());
     assert_eq!(view.resolve(&path("a/b"), true).unwrap().path, path("a/b"));
 }
