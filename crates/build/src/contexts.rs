@@ -106,7 +106,7 @@ impl<'a> Contexts<'a> {
         let root = fs_err::canonicalize(root)?;
         let id = Digest::of(root.as_os_str().as_encoded_bytes());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
-        let cache = StatCache::load(self.store.context_path(&id), &root, now);
+        let cache = StatCache::load(self.store.context_path(&id), &root, now, self.store.tmp());
         let context = Arc::new(ContextFiles::open(&root, whence, ignore_file(&root, ignore)?, cache)?);
         open.insert(name.to_owned(), context.clone());
         Ok(context)
@@ -115,7 +115,7 @@ impl<'a> Contexts<'a> {
     /// Keeps the stat caches for the next build.
     pub(crate) fn save(&self) -> Result<(), BuildErrorKind> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.values().try_for_each(|context| context.save(&self.store.tmp()))
+        open.values().try_for_each(|context| context.save())
     }
 }
 

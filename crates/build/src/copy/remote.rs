@@ -108,6 +108,7 @@ impl Checkout {
             sources.store().context_path(&Digest::of(tree.root.as_os_str().as_encoded_bytes())),
             &tree.root,
             0,
+            sources.store().tmp(),
         );
         let files = Arc::new(ContextFiles::open(&tree.root, self.pinned.shown(), None, cache)?);
         let all = CopiedPath { excludes: op.excludes.clone(), ..CopiedPath::whole("/") };

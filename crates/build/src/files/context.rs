@@ -55,8 +55,8 @@ impl ContextFiles {
     }
 
     /// Keeps what was learnt for the next build.
-    pub(crate) fn save(&self, tmp: &Path) -> Result<(), BuildErrorKind> {
-        Ok(write(&self.cache).save(tmp)?)
+    pub(crate) fn save(&self) -> Result<(), BuildErrorKind> {
+        Ok(write(&self.cache).save()?)
     }
 
     /// The directory on the host.
@@ -138,15 +138,14 @@ impl ContextFiles {
         };
         let stamp = Stamp::of(&stat);
         let is_file = matches!(kind, NodeKind::File { .. });
-        let (has_digest, has_none) = {
-            let cache = read(&self.cache);
-            (cache.digest(path, &stamp).is_some(), cache.has_no_xattrs(path, &stamp))
-        };
+        let known = read(&self.cache).get(path, &stamp);
+        let has_digest = known.is_some_and(|known| known.digest.is_some());
+        let has_none = known.is_some_and(|known| known.no_xattrs);
         let unread = is_file && !has_digest && !has_none;
         let xattrs = if (is_file || kind == NodeKind::Directory) && !unread && !has_none {
             let xattrs = self.xattrs(path, (&dir, name))?;
             if xattrs.is_empty() {
-                write(&self.cache).note(path, &stamp, None, true);
+                write(&self.cache).note(path, &stamp, None, true)?;
             }
             xattrs
         } else {
@@ -270,7 +269,7 @@ impl Files for ContextFiles {
         let xattrs = xattrs.transpose()?;
         let digest = hash(&file, stat.stx_size, stop)?.map_err(failed)?;
         let has_none = xattrs.as_ref().is_some_and(Xattrs::is_empty);
-        write(&self.cache).note(path, &stamp, Some(digest), has_none);
+        write(&self.cache).note(path, &stamp, Some(digest), has_none)?;
         Ok(Content { digest, xattrs })
     }
 

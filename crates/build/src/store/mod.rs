@@ -14,4 +14,6 @@ pub(crate) use imports::{Offer, OfferedBase, OfferedBlob, ToldBase};
 pub(crate) use layout::{AMENDED, COLLECT, GATE, STAMP};
 pub use layout::{Store, lease_of};
 pub use lock::Lock;
-pub(crate) use record::{keep_same, note_use, read_json, write_bytes, write_json, write_named, write_same};
+pub(crate) use record::{
+    keep_same, note_use, read_json, write_bytes, write_json, write_named, write_same, write_with,
+};

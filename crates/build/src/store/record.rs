@@ -17,7 +17,7 @@ pub(crate) fn write_bytes(tmp: &Path, path: &Path, bytes: &[u8]) -> io::Result<(
 }
 
 /// As [`write_bytes`]; `fill` writes what the file is to hold.
-fn write_with(
+pub(crate) fn write_with(
     tmp: &Path,
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
