@@ -11,6 +11,7 @@ use kiln_plan::CopiedPath;
 use kiln_plan::model::Origin;
 
 use crate::copy::foreseen::Foreseen;
+use crate::copy::gather::Looking;
 use crate::error::BuildErrorKind;
 use crate::files::context::ContextFiles;
 use crate::files::statcache::StatCache;
@@ -57,7 +58,8 @@ impl<'a> Contexts<'a> {
                 self.foreseen.announce(paths);
                 // A context that cannot be opened is for the step to complain of.
                 scope.spawn(|| {
-                    self.main().map(|files| self.foreseen.look(files.as_ref(), self.sources.stop())).ok()
+                    let looking = Looking { tmp: &self.store.tmp(), stop: self.sources.stop() };
+                    self.main().map(|files| self.foreseen.look(files.as_ref(), looking)).ok()
                 });
             })
         })

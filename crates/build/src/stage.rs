@@ -4,17 +4,16 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use kiln_layer::pack::{Content, PackEntry};
-use kiln_layer::tree::Root;
+use kiln_layer::pack::Entries;
 use kiln_layer::view::View;
 use kiln_oci::config::History;
 use kiln_oci::digest::Digest;
 use kiln_plan::model::{CopyOp, CopySource, Op, Origin, RunMountKind, StageBase, StagePlan, Step, WorkdirOp};
 
 use crate::blame;
-use crate::copy::place::{Attributes, Bytes, Placement, Planned};
-use crate::copy::remote::Checkout;
-use crate::copy::{From, Reading};
+use crate::copy::From;
+use crate::copy::entries::CopyEntries;
+use crate::copy::place::{Attributes, Placement};
 use crate::error::{At, BuildError, BuildErrorKind};
 use crate::event::{SpanKind, TaskId, TaskKind, TaskOutcome};
 use crate::files::rootfs::RootfsFiles;
@@ -233,7 +232,7 @@ impl Stage<'_> {
         let mut reading = crate::copy::read(op, &work.contexts.foreseen, open, work.sources)?;
         drop(span);
         let mut parts = crate::copy::text_key(op);
-        reading.add_to_key(&mut parts);
+        reading.add_to_key(&mut parts)?;
         let name = name_of(&parts, reading.from.as_ref());
         let independent = needs::is_independent(op);
         let below = if independent { key::empty_chain() } else { rootfs.chain(work.puller())? };
@@ -259,8 +258,8 @@ impl Stage<'_> {
                 (&below, owner.as_ref()),
                 (&work.store.tmp(), work.reporter.stop()),
             )?;
-            let entries = pack_entries(work, planned, &reading)?;
-            self.new_layer((entries, ran), &view, turn, Some(&name))
+            let entries = CopyEntries::new(work.store, planned, &reading)?;
+            self.new_layer((&entries, ran), &view, turn, Some(&name))
         })
     }
 
@@ -268,7 +267,7 @@ impl Stage<'_> {
     /// `name` is what the instruction is called, whatever it reads.
     fn new_layer(
         &self,
-        (entries, ran): (Vec<PackEntry>, bool),
+        (entries, ran): (&dyn Entries, bool),
         below: &View,
         turn: &Turn<'_>,
         name: Option<&Digest>,
@@ -276,7 +275,7 @@ impl Stage<'_> {
         let store = self.work.store;
         if self.makes_trees(turn.after) {
             let how = (name, self.work.reporter.stop());
-            return Ok(forms::new_tree(store, &entries, below, how)?.times_of_run(ran));
+            return Ok(forms::new_tree(store, entries, below, how)?.times_of_run(ran));
         }
         let plain =
             LayerForm { compression: Compression::Uncompressed, force: false, clamp: None, rewrite: false };
@@ -284,7 +283,7 @@ impl Stage<'_> {
         let form = wanted.map_or(plain, |form| LayerForm { clamp: self.work.epoch, ..form });
         let packing =
             forms::Packing { threads: self.work.request.jobs, reporter: self.work.reporter, task: turn.task };
-        forms::new_blob(store, (&entries, ran), &form, &packing)
+        forms::new_blob(store, (entries, ran), &form, &packing)
     }
 
     /// Whether new layers become trees, with `after` steps still to come.
@@ -322,16 +321,15 @@ impl Stage<'_> {
             let files = RootfsFiles::new(view.clone(), String::new());
             let path = kiln_layer::path::LayerPath::clean(&op.path);
             let attributes = Attributes { owner: Some((ids.uid, ids.gid)), ..Attributes::default() };
-            let mut placement = Placement::new(Some(&files), attributes);
+            let mut placement = Placement::new(Some(&files), attributes, &self.work.store.tmp());
             // One that is there already makes an empty layer.
             let entries = if placement.is_directory(&path)? {
                 Vec::new()
             } else {
                 placement.make_directory(&path)?;
-                let planned = placement.finish();
-                planned.into_iter().map(|p| PackEntry { entry: p.entry, content: Content::None }).collect()
+                placement.finish_directories()?
             };
-            self.new_layer((entries, false), &view, turn, None)
+            self.new_layer((&entries, false), &view, turn, None)
         })
     }
 
@@ -412,57 +410,4 @@ fn name_of(parts: &KeyParts, from: Option<&From>) -> Digest {
         _ => b"",
     };
     key::chain(&parts.instruction(), &Digest::of(context))
-}
-
-/// Says for each entry where its bytes are.
-fn pack_entries(
-    work: &Work<'_>,
-    planned: Vec<Planned>,
-    reading: &Reading,
-) -> Result<Vec<PackEntry>, BuildErrorKind> {
-    let context_root = match &reading.from {
-        Some(From::Context(context)) => {
-            let known = context.clone();
-            let root = Root::open(context.root())?;
-            Some(Arc::new(root.knowing(move |path, stat| known.known_digest(path, stat))))
-        }
-        _ => None,
-    };
-    let open = |checkout: &Checkout| Ok(Arc::new(Root::open(checkout.root()?)?));
-    let checkouts: Vec<Arc<Root>> =
-        reading.checkouts.iter().map(open).collect::<Result<_, BuildErrorKind>>()?;
-    let missing = |entry: &kiln_layer::index::Entry| BuildErrorKind::Copy {
-        message: format!("the bytes of {} are not there any more", entry.path.display()),
-        help: None,
-    };
-    // Collected in the room of what was planned.
-    let entries = planned.into_iter().map(|one| {
-        let content = match one.bytes {
-            Bytes::None => Content::None,
-            Bytes::Inline(bytes) => Content::Bytes(bytes.into()),
-            Bytes::Source(path) => match (&reading.from, &context_root) {
-                (Some(From::Rootfs(files)), _) => {
-                    let (layer, path) = files.carrier(&path).ok_or_else(|| missing(&one.entry))?;
-                    let layer = files.view().layers()[layer].clone();
-                    Content::Layer { layer, path }
-                }
-                (_, Some(root)) => Content::File { root: root.clone(), path },
-                _ => return Err(missing(&one.entry)),
-            },
-            Bytes::Archive(n, path) => {
-                let layer = reading.archives[n].handle().ok_or_else(|| missing(&one.entry))?;
-                Content::Layer { layer, path }
-            }
-            Bytes::Download(n) => {
-                let path = work.store.content().path_of(&reading.downloads[n].file()?.digest);
-                let parent = path.parent().unwrap_or(&path);
-                let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-                let root = Arc::new(Root::open(parent)?);
-                Content::File { root, path: kiln_layer::path::LayerPath::clean(name) }
-            }
-            Bytes::Checkout(n, path) => Content::File { root: checkouts[n].clone(), path },
-        };
-        Ok(PackEntry { entry: one.entry, content })
-    });
-    entries.collect()
 }

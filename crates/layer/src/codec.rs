@@ -182,13 +182,8 @@ fn take_index(from: &mut Cursor<'_>) -> Option<Index> {
 fn take_path(from: &mut Cursor<'_>, before: Option<&LayerPath>) -> Option<LayerPath> {
     let known = before.map_or(&b""[..], LayerPath::as_bytes);
     let shared = known.get(..usize::try_from(from.number()?).ok()?)?;
-    let path = clean(&[shared, from.bytes()?].concat())?;
+    let path = LayerPath::exact(&[shared, from.bytes()?].concat())?;
     before.is_none_or(|before| *before < path).then_some(path)
-}
-
-fn clean(raw: &[u8]) -> Option<LayerPath> {
-    let path = LayerPath::clean(raw);
-    (path.as_bytes() == raw).then_some(path)
 }
 
 fn take_entry(from: &mut Cursor<'_>, path: LayerPath) -> Option<Entry> {
@@ -211,7 +206,7 @@ fn take_kind(from: &mut Cursor<'_>) -> Option<Kind> {
             let size = from.number()?;
             Kind::File { size, digest: Digest::from_bytes(from.take(32)?.try_into().ok()?) }
         }
-        b'h' => Kind::Hardlink { target: clean(from.bytes()?)? },
+        b'h' => Kind::Hardlink { target: LayerPath::exact(from.bytes()?)? },
         b'd' => Kind::Directory,
         b'l' => Kind::Symlink { target: from.bytes()?.to_vec() },
         b'c' => Kind::CharDevice { major: from.small()?, minor: from.small()? },
@@ -229,7 +224,7 @@ impl Row for Entry {
     }
 
     fn take(from: &mut Cursor<'_>) -> Option<Self> {
-        let path = clean(from.bytes()?)?;
+        let path = LayerPath::exact(from.bytes()?)?;
         take_entry(from, path)
     }
 }

@@ -34,6 +34,12 @@ impl LayerPath {
         Self(parts.join(&b'/'))
     }
 
+    /// The path that is written exactly so; `None` if `raw` is not clean.
+    pub fn exact(raw: &[u8]) -> Option<Self> {
+        let is_name = |part: &[u8]| !matches!(part, b"" | b"." | b"..");
+        (raw.is_empty() || raw.split(|b| *b == b'/').all(is_name)).then(|| Self(raw.to_vec()))
+    }
+
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

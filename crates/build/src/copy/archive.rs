@@ -17,7 +17,8 @@ use kiln_layer::tar::scan::{NullSink, scan};
 use kiln_oci::digest::{Digest, Hasher};
 use rustix::fs::OFlags;
 
-use crate::copy::place::{Bytes, Placement};
+use crate::copy::place::Placement;
+use crate::copy::runs::Bytes;
 use crate::error::BuildErrorKind;
 use crate::files::context::ContextFiles;
 

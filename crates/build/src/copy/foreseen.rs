@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use kiln_layer::stop::Stop;
 use kiln_plan::CopiedPath;
 
-use crate::copy::gather::{Gathered, gather};
+use crate::copy::gather::{Gathered, Looking, gather};
 use crate::error::BuildErrorKind;
 use crate::files::Files;
 
 /// How old what was seen may be.
 const FRESH: Duration = Duration::from_millis(500);
 
-type Seen = Result<Vec<Gathered>, BuildErrorKind>;
+type Seen = Result<Gathered, BuildErrorKind>;
 
 /// Filled by whoever comes first, while others wait; taken by the first step that asks.
 type Slot = OnceLock<(Mutex<Option<Seen>>, Instant)>;
@@ -44,11 +44,12 @@ impl Foreseen {
     }
 
     /// Looks at all that was announced. What fails is an error of the step, if there ever is one that asks.
-    pub(crate) fn look(&self, files: &dyn Files, stop: Stop<'_>) {
+    pub(crate) fn look(&self, files: &dyn Files, looking: Looking<'_>) {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let over = || self.ended.load(Ordering::Relaxed) || stop.check().is_err();
+        let over = || self.ended.load(Ordering::Relaxed) || looking.stop.check().is_err();
+        let looking = Looking { stop: Stop::when(&over), ..looking };
         for (path, slot) in slots {
-            fill(&slot, &path, files, Stop::when(&over));
+            fill(&slot, &path, files, looking);
         }
     }
 
@@ -58,16 +59,16 @@ impl Foreseen {
     }
 
     /// What `path` names in `files`, the main context.
-    pub(crate) fn gather(&self, files: &dyn Files, path: &CopiedPath, stop: Stop<'_>) -> Seen {
+    pub(crate) fn gather(&self, files: &dyn Files, path: &CopiedPath, looking: Looking<'_>) -> Seen {
         let slot = self.slots.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
         if let Some(slot) = slot {
-            let (seen, when) = fill(&slot, path, files, stop);
+            let (seen, when) = fill(&slot, path, files, looking);
             let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(seen) = seen.filter(|_| when.elapsed() < FRESH) {
                 return seen;
             }
         }
-        gather(files, path, stop)
+        gather(files, path, looking)
     }
 }
 
@@ -75,7 +76,7 @@ fn fill<'s>(
     slot: &'s Slot,
     path: &CopiedPath,
     files: &dyn Files,
-    stop: Stop<'_>,
+    looking: Looking<'_>,
 ) -> &'s (Mutex<Option<Seen>>, Instant) {
-    slot.get_or_init(|| (Mutex::new(Some(gather(files, path, stop))), Instant::now()))
+    slot.get_or_init(|| (Mutex::new(Some(gather(files, path, looking))), Instant::now()))
 }

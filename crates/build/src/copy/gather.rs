@@ -4,14 +4,13 @@ use std::collections::HashMap;
 
 use kiln_dockerfile::glob::PatternSet;
 use kiln_layer::path::LayerPath;
-use kiln_layer::stop::Stop;
 use kiln_oci::digest::{Digest, Hasher};
 use kiln_plan::CopiedPath;
 
 use crate::copy::parents;
-use crate::copy::select::{Match, select};
-use crate::copy::source::{DIRECTORIES, hash, in_parts};
-pub(crate) use crate::copy::source::{Gathered, Item};
+use crate::copy::select::select;
+pub(crate) use crate::copy::source::{Gathered, Gathering, Item, Looking};
+use crate::copy::walk::{Spot, walk};
 use crate::error::BuildErrorKind;
 use crate::files::{Files, Node, NodeKind};
 use crate::key::KeyParts;
@@ -20,20 +19,26 @@ use crate::key::KeyParts;
 pub(crate) fn gather(
     files: &dyn Files,
     path: &CopiedPath,
-    stop: Stop<'_>,
-) -> Result<Vec<Gathered>, BuildErrorKind> {
+    looking: Looking<'_>,
+) -> Result<Gathered, BuildErrorKind> {
     let excludes = excludes(path)?;
     if path.parents {
-        return parents::gather(files, path, (&excludes, stop));
+        return parents::gather(files, path, (&excludes, looking));
     }
-    let mut all = Vec::new();
+    let mut gathering = Gathering::new(files, looking);
     for found in select(files, &path.pattern, &|named| is_excluded(&excludes, named))? {
         if !found.node.is_dir() && is_excluded(&excludes, &found.named) {
             continue;
         }
-        all.push(gather_match(files, &found, (&excludes, stop))?);
+        gathering.push(Item::top(&found, found.named.name()))?;
+        if found.node.is_dir() {
+            let look = |real, below| see(files, (real, below), &excludes);
+            walk((files, &found.real), &look, looking.stop, &mut |item, taken| {
+                if taken { gathering.push(item) } else { Ok(()) }
+            })?;
+        }
     }
-    Ok(all)
+    gathering.finish()
 }
 
 /// Finds out whether [`gather`] would find what `path` names, without a look at what that is.
@@ -58,57 +63,20 @@ fn is_excluded(excludes: &PatternSet, named: &LayerPath) -> bool {
         && (excludes.matches_or_parent(named.as_bytes()) || excludes.matches_or_parent(named.name()))
 }
 
-fn gather_match(
+fn see(
     files: &dyn Files,
-    found: &Match,
-    (excludes, stop): (&PatternSet, Stop<'_>),
-) -> Result<Gathered, BuildErrorKind> {
-    let mut gathered = Gathered { name: found.named.name().to_vec(), items: vec![Item::top(found)] };
-    if found.node.is_dir() {
-        let mut level = vec![(found.real.clone(), LayerPath::root())];
-        while !level.is_empty() {
-            let walked = in_parts(level.len(), DIRECTORIES, |i| {
-                stop.check().map_err(std::io::Error::from)?;
-                walk_one(files, &level[i], excludes)
-            })?;
-            level.clear();
-            for (items, below) in walked {
-                gathered.items.extend(items);
-                level.extend(below);
-            }
-        }
-        gathered.items.sort_unstable_by(|a, b| a.below.cmp(&b.below));
-    }
-    hash(files, &mut gathered.items, stop)?;
-    Ok(gathered)
-}
-
-/// What one directory holds: the items to take, and the directories to go on with.
-type Level = (Vec<Item>, Vec<(LayerPath, LayerPath)>);
-
-fn walk_one(
-    files: &dyn Files,
-    (dir, below): &(LayerPath, LayerPath),
+    (real, below): (LayerPath, LayerPath),
     excludes: &PatternSet,
-) -> Result<Level, BuildErrorKind> {
-    let (mut items, mut next) = (Vec::new(), Vec::new());
-    for name in files.children(dir)? {
-        let (real, below) = (dir.join(&name), below.join(&name));
-        let Some(node) = files.node(&real)? else { continue };
-        let excluded = !excludes.is_empty() && excludes.decide(below.as_bytes()).0;
-        let taken_back = || excludes.may_exclude_below(below.as_bytes()) && excludes.has_exclusions();
-        if excluded && !(node.is_dir() && taken_back()) {
-            continue;
-        }
-        if node.is_dir() {
-            next.push((real.clone(), below.clone()));
-        }
-        if !excluded {
-            let digest = files.known(&real, &node);
-            items.push(Item { below, real, node, digest });
-        }
+) -> Result<Option<Spot>, BuildErrorKind> {
+    let Some(node) = files.node(&real)? else { return Ok(None) };
+    let excluded = !excludes.is_empty() && excludes.decide(below.as_bytes()).0;
+    let taken_back = || excludes.may_exclude_below(below.as_bytes()) && excludes.has_exclusions();
+    if excluded && !(node.is_dir() && taken_back()) {
+        return Ok(None);
     }
-    Ok((items, next))
+    let deeper = node.is_dir();
+    let digest = files.known(&real, &node);
+    Ok(Some(Spot { item: Item { name: None, below, real, node, digest }, taken: !excluded, deeper }))
 }
 
 /// Names of files that have several, across all sources of one step.
@@ -133,28 +101,32 @@ impl Linked {
 pub(crate) fn add_to_key(
     parts: &mut KeyParts,
     source: &str,
-    gathered: &[Gathered],
+    gathered: &Gathered,
     (owners, linked): (bool, &mut Linked),
-) {
+) -> Result<(), BuildErrorKind> {
     // However it is written: what it names is told below.
-    parts.add("source", LayerPath::clean(source).display(), gathered.len().to_string());
-    for one in gathered {
-        let name = String::from_utf8_lossy(&one.name).into_owned();
-        for item in &one.items {
-            let path =
-                if item.below.is_root() { name.clone() } else { format!("{name}{}", item.below.display()) };
-            let mut value = describe(one, item, owners);
-            // Which names belong to one file counts; the inode numbers that tell so do not.
-            if let Some(first) = linked.earlier(&item.node) {
-                value = format!("{value} linked to {first}");
-            }
-            parts.add("file", path, value);
+    parts.add("source", LayerPath::clean(source).display(), gathered.sources.to_string());
+    let (mut exact, mut name) = (Vec::new(), String::new());
+    for item in gathered.items() {
+        let item = item?;
+        if let Some(own) = &item.name {
+            exact.clone_from(own);
+            name = String::from_utf8_lossy(own).into_owned();
         }
+        let path =
+            if item.below.is_root() { name.clone() } else { format!("{name}{}", item.below.display()) };
+        let mut value = describe(&exact, &item, owners);
+        // Which names belong to one file counts; the inode numbers that tell so do not.
+        if let Some(first) = linked.earlier(&item.node) {
+            value = format!("{value} linked to {first}");
+        }
+        parts.add("file", path, value);
     }
+    Ok(())
 }
 
-/// One line that changes whenever the copied file would.
-fn describe(source: &Gathered, item: &Item, owners: bool) -> String {
+/// One line that changes whenever the copied file would; `source` is the name of its source.
+fn describe(source: &[u8], item: &Item, owners: bool) -> String {
     let node = &item.node;
     let what = match &node.kind {
         NodeKind::File { size } => {
@@ -169,12 +141,12 @@ fn describe(source: &Gathered, item: &Item, owners: bool) -> String {
     let owner = if owners { format!(" {}:{}", node.uid, node.gid) } else { String::new() };
     let plain = format!("{what} {:04o}{owner}", node.mode);
     let is_text = |name: &[u8]| std::str::from_utf8(name).is_ok();
-    if node.xattrs.is_empty() && is_text(&source.name) && is_text(item.below.as_bytes()) {
+    if node.xattrs.is_empty() && is_text(source) && is_text(item.below.as_bytes()) {
         return plain;
     }
     // The lossy forms of names that are not UTF-8 could stand for two names in the key.
     let mut exact = Hasher::new();
-    exact.part(&source.name);
+    exact.part(source);
     exact.part(item.below.as_bytes());
     for (name, value) in &node.xattrs {
         exact.part(name);

@@ -4,13 +4,18 @@
 //! is not in the store are places found for it ([`place`]) and bytes moved.
 
 pub(crate) mod archive;
+pub(crate) mod entries;
 pub(crate) mod foreseen;
 pub(crate) mod gather;
 pub(crate) mod parents;
 pub(crate) mod place;
 pub(crate) mod remote;
+pub(crate) mod runs;
 pub(crate) mod select;
 pub(crate) mod source;
+#[cfg(test)]
+mod tests;
+mod walk;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +23,7 @@ use std::sync::Arc;
 use kiln_dockerfile::chmod;
 use kiln_layer::index::{Entry, Kind, Mtime};
 use kiln_layer::path::LayerPath;
+use kiln_layer::rows::Rows;
 use kiln_layer::stop::Stop;
 use kiln_oci::digest::Digest;
 use kiln_plan::CopiedPath;
@@ -25,9 +31,10 @@ use kiln_plan::model::{CopyOp, CopySource, Origin};
 
 use crate::copy::archive::Archive;
 use crate::copy::foreseen::Foreseen;
-use crate::copy::gather::{Gathered, Linked, add_to_key, gather};
-use crate::copy::place::{Attributes, Bytes, Placement, Planned};
+use crate::copy::gather::{Gathered, Linked, Looking, add_to_key, gather};
+use crate::copy::place::{Attributes, Placement};
 use crate::copy::remote::{Checkout, Download};
+use crate::copy::runs::{Bytes, Planned};
 use crate::error::BuildErrorKind;
 use crate::files::context::ContextFiles;
 use crate::files::rootfs::RootfsFiles;
@@ -72,7 +79,7 @@ pub(crate) struct Reading {
 /// One source, read.
 pub(crate) enum Taken {
     /// What a path or pattern names.
-    Files { found: Vec<Gathered>, pattern: String },
+    Files { found: Gathered, pattern: String },
     /// A here-document.
     Inline { name: String, content: String },
     /// An archive to unpack: its number.
@@ -91,6 +98,7 @@ pub(crate) fn read(
     open: impl Fn() -> Result<From, BuildErrorKind>,
     sources: &Sources<'_>,
 ) -> Result<Reading, BuildErrorKind> {
+    let tmp = &sources.store().tmp();
     let mut reading = Reading {
         from: None,
         sources: Vec::new(),
@@ -108,11 +116,12 @@ pub(crate) fn read(
                     Some(from) => from.clone(),
                     None => reading.from.insert(open()?).clone(),
                 };
+                let looking = Looking { tmp, stop: sources.stop() };
                 let found = match op.from {
-                    Origin::Context => foreseen.gather(from.files(), &wanted(op, pattern), sources.stop())?,
-                    _ => gather(from.files(), &wanted(op, pattern), sources.stop())?,
+                    Origin::Context => foreseen.gather(from.files(), &wanted(op, pattern), looking)?,
+                    _ => gather(from.files(), &wanted(op, pattern), looking)?,
                 };
-                read_path(op, pattern, &from, found, &mut reading)?;
+                read_path(op, pattern, &from, (found, tmp), &mut reading)?;
             }
             CopySource::Http { url, .. } => {
                 let download = Download::of(url, op, sources)?;
@@ -144,27 +153,25 @@ fn read_path(
     op: &CopyOp,
     pattern: &str,
     from: &From,
-    mut found: Vec<Gathered>,
+    (mut found, tmp): (Gathered, &Path),
     reading: &mut Reading,
 ) -> Result<(), BuildErrorKind> {
     if op.add
         && op.unpack != Some(false)
         && let From::Context(context) = from
     {
-        let mut files = Vec::new();
-        for one in found {
-            match one.items.first() {
-                Some(item) if matches!(item.node.kind, NodeKind::File { .. }) => {
-                    let digest = item.digest.unwrap_or_else(|| Digest::of(b""));
-                    if let Some(archive) = Archive::of_context(context, &item.real, digest)? {
-                        reading.sources.push(Taken::Archive(reading.archives.len()));
-                        reading.archives.push(archive);
-                        continue;
-                    }
+        let mut files = Gathered::new(tmp);
+        for item in found.items() {
+            let item = item?;
+            if item.name.is_some() && matches!(item.node.kind, NodeKind::File { .. }) {
+                let digest = item.digest.unwrap_or_else(|| Digest::of(b""));
+                if let Some(archive) = Archive::of_context(context, &item.real, digest)? {
+                    reading.sources.push(Taken::Archive(reading.archives.len()));
+                    reading.archives.push(archive);
+                    continue;
                 }
-                _ => {}
             }
-            files.push(one);
+            files.push(&item)?;
         }
         found = files;
     }
@@ -180,13 +187,13 @@ impl Reading {
     }
 
     /// Adds what was read to the key.
-    pub(crate) fn add_to_key(&self, parts: &mut KeyParts) {
+    pub(crate) fn add_to_key(&self, parts: &mut KeyParts) -> Result<(), BuildErrorKind> {
         let owners = self.from.as_ref().is_some_and(From::keeps_owners);
         let mut linked = Linked::default();
         for source in &self.sources {
             match source {
                 Taken::Files { found, pattern } => {
-                    add_to_key(parts, pattern, found, (owners, &mut linked));
+                    add_to_key(parts, pattern, found, (owners, &mut linked))?;
                 }
                 Taken::Inline { name, content } => parts.add("inline", name, content),
                 Taken::Archive(i) => {
@@ -196,6 +203,7 @@ impl Reading {
                 Taken::Checkout(i) => self.checkouts[*i].add_to_key(parts),
             }
         }
+        Ok(())
     }
 }
 
@@ -234,26 +242,29 @@ fn into_directory(op: &CopyOp) -> bool {
     op.dest.ends_with('/') || op.dest.ends_with("/.") || op.parents
 }
 
-/// Finds the place of everything and uses up the reading's sources. `below` is the root filesystem; it is not looked at for `--link`. Archives are decompressed into
+/// Finds the place of everything. `below` is the root filesystem; it is not looked at for `--link`. Archives are decompressed into
 /// `tmp`, unless `stop` says that nobody wants them any more.
 pub(crate) fn place(
     op: &CopyOp,
     reading: &mut Reading,
     (below, owner): (&dyn Files, Option<&Ids>),
     (tmp, stop): (&Path, Stop<'_>),
-) -> Result<Vec<Planned>, BuildErrorKind> {
+) -> Result<Rows<Planned>, BuildErrorKind> {
     let chmod = match op.chmod.as_deref().map(chmod::parse).transpose() {
         Ok(chmod) => chmod,
         Err(error) => return Err(BuildErrorKind::Copy { message: format!("--chmod: {error}"), help: None }),
     };
     let attributes = Attributes { owner: owner.map(|ids| (ids.uid, ids.gid)), chmod, made: Mtime::default() };
-    let mut placement = Placement::new((!op.link).then_some(below), attributes);
+    let mut placement = Placement::new((!op.link).then_some(below), attributes, tmp);
+    if !reading.archives.is_empty() {
+        placement.expect_archives();
+    }
     let dest = LayerPath::clean(&op.dest);
     let count: usize = reading
         .sources
         .iter()
         .map(|source| match source {
-            Taken::Files { found, .. } => found.len(),
+            Taken::Files { found, .. } => found.sources,
             _ => 1,
         })
         .sum();
@@ -267,17 +278,34 @@ pub(crate) fn place(
         });
     }
     let to = To { dest: &dest, into, tmp, stop };
-    // What was gathered goes as it finds its place: of a large context there is never all twice.
-    for source in std::mem::take(&mut reading.sources) {
-        place_source(reading, source, &mut placement, &to)?;
+    for source in &reading.sources {
+        place_source(
+            (source, &mut reading.archives),
+            (&reading.downloads, &reading.checkouts),
+            &mut placement,
+            &to,
+        )?;
     }
-    Ok(placement.finish())
+    let from = reading.from.as_ref();
+    placement.finish(|planned| settle(planned, from))
+}
+
+/// Finds the layer that has the bytes of what comes from a root filesystem.
+pub(crate) fn settle(planned: &mut Planned, from: Option<&From>) -> Result<(), BuildErrorKind> {
+    if let (Some(From::Rootfs(files)), Bytes::Source(path)) = (from, &planned.bytes) {
+        let (layer, path) = files.carrier(path).ok_or_else(|| BuildErrorKind::Copy {
+            message: format!("the bytes of {} are not there any more", planned.entry.path.display()),
+            help: None,
+        })?;
+        planned.bytes = Bytes::Layer(layer, path);
+    }
+    Ok(())
 }
 
 /// A wildcard that matched only directories merges them: no file is lost.
 fn only_directories(reading: &Reading) -> bool {
     reading.sources.iter().all(|source| match source {
-        Taken::Files { found, .. } => found.iter().all(Gathered::is_dir),
+        Taken::Files { found, .. } => found.only_directories(),
         Taken::Archive(_) | Taken::Checkout(_) => true,
         _ => false,
     })
@@ -291,41 +319,38 @@ struct To<'a> {
 }
 
 fn place_source(
-    reading: &mut Reading,
-    source: Taken,
+    (source, archives): (&Taken, &mut [Archive]),
+    (downloads, checkouts): (&[Download], &[Checkout]),
     placement: &mut Placement<'_>,
     to: &To<'_>,
 ) -> Result<(), BuildErrorKind> {
+    let dest =
+        |name: &[u8], is_dir: bool| if to.into && !is_dir { to.dest.join(name) } else { to.dest.clone() };
     match source {
-        Taken::Files { found, .. } => {
-            placement.next_source();
-            // `COPY *.nope /x/` makes nothing, not even /x.
-            found.into_iter().try_for_each(|one| placement.put(one, to.dest, to.into))
-        }
+        // `COPY *.nope /x/` makes nothing, not even /x.
+        Taken::Files { found, .. } => placement.put(found, dest),
         Taken::Inline { name, content } => {
-            let path = if to.into { to.dest.join(&name) } else { to.dest.clone() };
-            let bytes = content.into_bytes();
+            let bytes = content.clone().into_bytes();
             let kind = Kind::File { size: bytes.len() as u64, digest: Digest::of(&bytes) };
-            put_file(placement, kind, 0o644, (&path, Mtime::default(), Bytes::Inline(bytes)))
+            let file = (&dest(name.as_bytes(), false), Mtime::default(), Bytes::Inline(bytes));
+            put_file(placement, kind, 0o644, file)
         }
         Taken::Download(n) => {
-            let download = &reading.downloads[n];
-            let path = if to.into { to.dest.join(download.name()) } else { to.dest.clone() };
-            let file = download.file()?;
+            let file = downloads[*n].file()?;
             let kind = Kind::File { size: file.size, digest: file.digest };
             let mtime = Mtime { secs: file.last_modified.unwrap_or_default(), nanos: 0 };
-            put_file(placement, kind, 0o600, (&path, mtime, Bytes::Download(n)))
+            let path = dest(downloads[*n].name().as_bytes(), false);
+            put_file(placement, kind, 0o600, (&path, mtime, Bytes::Download(*n)))
         }
         Taken::Checkout(n) => {
-            let found = reading.checkouts[n].take()?;
-            placement.take_from(Some(n));
-            let put = found.into_iter().try_for_each(|one| placement.put(one, to.dest, to.into));
+            placement.take_from(Some(*n));
+            let put = placement.put(checkouts[*n].found()?, dest);
             placement.take_from(None);
             put
         }
         Taken::Archive(n) => {
-            reading.archives[n].open(to.tmp, to.stop)?;
-            reading.archives[n].put(n, placement, to.dest)
+            archives[*n].open(to.tmp, to.stop)?;
+            archives[*n].put(*n, placement, to.dest)
         }
     }
 }

@@ -6,13 +6,15 @@
 use std::collections::BTreeSet;
 
 use kiln_dockerfile::glob::{PatternSet, has_wildcard, matches};
+use kiln_layer::bytes::Cursor;
 use kiln_layer::index::Mtime;
 use kiln_layer::path::LayerPath;
-use kiln_layer::stop::Stop;
+use kiln_layer::rows::{Row, Rows};
 use kiln_plan::CopiedPath;
 
 use crate::copy::select::{Match, bad_pattern, select};
-use crate::copy::source::{Gathered, Item, hash};
+use crate::copy::source::{Gathered, Gathering, Item, Looking};
+use crate::copy::walk::{Spot, walk};
 use crate::error::BuildErrorKind;
 use crate::files::{Files, NodeKind, follow};
 
@@ -20,24 +22,22 @@ use crate::files::{Files, NodeKind, follow};
 pub(crate) fn gather(
     files: &dyn Files,
     path: &CopiedPath,
-    (excludes, stop): (&PatternSet, Stop<'_>),
-) -> Result<Vec<Gathered>, BuildErrorKind> {
+    (excludes, looking): (&PatternSet, Looking<'_>),
+) -> Result<Gathered, BuildErrorKind> {
     let (wanted, bases) = find(files, path)?;
-    let mut all = Vec::new();
+    let mut gathering = Gathering::new(files, looking);
     for base in bases {
-        let mut top = Item::top(&base);
+        let mut top = Item::top(&base, b"");
         if base.real.is_root() {
             // That of a whole context or image is nobody's intention.
             top.node.mtime = Mtime::default();
         }
-        let mut items = vec![top];
+        gathering.push(top)?;
         if base.node.is_dir() {
-            items.extend(wanted.below(files, &base.real, (excludes, stop))?);
+            wanted.below((files, &base.real), (excludes, looking), &mut gathering)?;
         }
-        hash(files, &mut items, stop)?;
-        all.push(Gathered { name: Vec::new(), items });
     }
-    Ok(all)
+    gathering.finish()
 }
 
 /// Finds out whether [`gather`] would find what `path` names.
@@ -117,47 +117,78 @@ impl Wanted {
         self.may_match_below(path) && head.into_iter().all(|part| !has_wildcard(&part))
     }
 
-    /// What is wanted below `base`, and the directories that stand above it; in order.
+    /// Gathers what is wanted below `base`, and the directories that stand above it; in order.
     fn below(
         &self,
-        files: &dyn Files,
-        base: &LayerPath,
-        (excludes, stop): (&PatternSet, Stop<'_>),
-    ) -> Result<Vec<Item>, BuildErrorKind> {
-        let mut found = Vec::new();
+        (files, base): (&dyn Files, &LayerPath),
+        (excludes, looking): (&PatternSet, Looking<'_>),
+        gathering: &mut Gathering<'_>,
+    ) -> Result<(), BuildErrorKind> {
+        let look = |real, below| self.see(files, (real, below), excludes);
+        // Whether a directory has something in it that is taken shows later.
+        let mut found = Rows::new(looking.tmp);
         let mut above = BTreeSet::new();
-        let mut pending = vec![(base.clone(), LayerPath::root())];
-        while let Some((dir, at)) = pending.pop() {
-            stop.check().map_err(std::io::Error::from)?;
-            for name in files.children(&dir)? {
-                let (mut real, below) = (dir.join(&name), at.join(&name));
-                let Some(mut node) = files.node(&real)? else { continue };
-                let included = self.includes(&below);
-                if !included
-                    && matches!(node.kind, NodeKind::Symlink { .. })
-                    && self.leads_through(&below)
-                    && let Some(behind) = follow(files, &real)?
-                {
-                    (real, node) = behind;
-                }
-                let excluded = !excludes.is_empty() && excludes.decide(below.as_bytes()).0;
-                let taken_back = || excludes.has_exclusions() && excludes.may_exclude_below(below.as_bytes());
-                if node.is_dir() && (included || self.may_match_below(&below)) && (!excluded || taken_back())
-                {
-                    pending.push((real.clone(), below.clone()));
-                }
-                let taken = included && !excluded;
-                if taken {
-                    above.extend(std::iter::successors(below.parent(), LayerPath::parent));
-                }
-                if taken || node.is_dir() {
-                    let digest = files.known(&real, &node);
-                    found.push((Item { below, real, node, digest }, taken));
+        walk((files, base), &look, looking.stop, &mut |item, taken| {
+            let mut at = item.below.parent().filter(|_| taken);
+            while let Some(dir) = at {
+                at = dir.parent();
+                if !above.insert(dir) {
+                    break;
                 }
             }
+            if taken || item.node.is_dir() {
+                found.push(&Met { item, taken })?;
+            }
+            Ok(())
+        })?;
+        for met in &found {
+            let Met { item, taken } = met?;
+            if taken || above.contains(&item.below) {
+                gathering.push(item)?;
+            }
         }
-        found.retain(|(item, taken)| *taken || above.contains(&item.below));
-        found.sort_unstable_by(|(a, _), (b, _)| a.below.cmp(&b.below));
-        Ok(found.into_iter().map(|(item, _)| item).collect())
+        Ok(())
+    }
+
+    fn see(
+        &self,
+        files: &dyn Files,
+        (mut real, below): (LayerPath, LayerPath),
+        excludes: &PatternSet,
+    ) -> Result<Option<Spot>, BuildErrorKind> {
+        let Some(mut node) = files.node(&real)? else { return Ok(None) };
+        let included = self.includes(&below);
+        if !included
+            && matches!(node.kind, NodeKind::Symlink { .. })
+            && self.leads_through(&below)
+            && let Some(behind) = follow(files, &real)?
+        {
+            (real, node) = behind;
+        }
+        let excluded = !excludes.is_empty() && excludes.decide(below.as_bytes()).0;
+        let taken_back = || excludes.has_exclusions() && excludes.may_exclude_below(below.as_bytes());
+        let deeper =
+            node.is_dir() && (included || self.may_match_below(&below)) && (!excluded || taken_back());
+        let digest = files.known(&real, &node);
+        let item = Item { name: None, below, real, node, digest };
+        Ok(Some(Spot { item, taken: included && !excluded, deeper }))
+    }
+}
+
+/// Something on the way, and whether it is wanted itself.
+struct Met {
+    item: Item,
+    taken: bool,
+}
+
+impl Row for Met {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(self.taken));
+        self.item.put(out);
+    }
+
+    fn take(from: &mut Cursor<'_>) -> Option<Self> {
+        let taken = from.number()? > 0;
+        Item::take(from).map(|item| Self { item, taken })
     }
 }

@@ -2,43 +2,20 @@
 //!
 //! Works on metadata only: the root filesystem below is asked through [`Files`], never unpacked.
 
-use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
 
 use kiln_dockerfile::chmod::ChmodSpec;
 use kiln_layer::index::{Entry, Kind, Mtime};
+use kiln_layer::pack::{Content, PackEntry};
 use kiln_layer::path::LayerPath;
+use kiln_layer::rows::Rows;
 use kiln_oci::digest::Digest;
 
-use crate::copy::gather::{Gathered, Item};
+use crate::copy::runs::{Bytes, Planned, Runs};
+use crate::copy::source::{Gathered, Item};
 use crate::error::BuildErrorKind;
 use crate::files::{Files, Node, NodeKind};
-
-/// Where the bytes of a planned file come from.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Bytes {
-    /// Not a regular file.
-    None,
-    /// Of the file system that is read, at this path.
-    Source(LayerPath),
-    /// Given here.
-    Inline(Vec<u8>),
-    /// Entry of an unpacked archive: which archive, and the path in it.
-    Archive(usize, LayerPath),
-    /// A download: which one.
-    Download(usize),
-    /// A file of a commit: which commit, and the path in it.
-    Checkout(usize, LayerPath),
-}
-
-/// An entry of the new layer.
-#[derive(Clone, Debug)]
-pub(crate) struct Planned {
-    pub(crate) entry: Entry,
-    pub(crate) bytes: Bytes,
-    /// Equal for two names of one file that come from one source.
-    pub(crate) link: Option<u64>,
-}
 
 /// Owners and modes asked for by flags.
 #[derive(Clone, Debug, Default)]
@@ -49,17 +26,20 @@ pub(crate) struct Attributes {
     pub(crate) made: Mtime,
 }
 
-/// After so many of a source's items their room is given back.
-const SHRINK: usize = 4096;
-
 /// A layer in the making.
+///
+/// Directories, links and whatever later sources may have to know of are held; of plain files there may be very many, and they go
+/// to [`Runs`].
 pub(crate) struct Placement<'a> {
     below: Option<&'a dyn Files>,
     attributes: Attributes,
-    /// Where in `planned` each path's entry is.
-    places: BTreeMap<LayerPath, usize>,
-    /// In no order; their own paths are set in the end, so that none is kept twice.
-    planned: Vec<Planned>,
+    /// What is planned for a path; the paths of the entries themselves are set in the end, so that none is kept twice.
+    held: BTreeMap<LayerPath, Planned>,
+    files: Runs,
+    /// Whether files are held, too: what an archive brings may take the place of anything.
+    hold_files: bool,
+    /// How many entries were put.
+    turn: u64,
     /// Directories in which the root filesystem below has nothing, since they are new: it need not be asked for every file in them.
     new: HashSet<LayerPath>,
     /// The directory that was asked for last, and where it is with links followed, as long as nothing was put that could change that.
@@ -75,13 +55,15 @@ pub(crate) struct Placement<'a> {
 }
 
 impl<'a> Placement<'a> {
-    /// `below` is the root filesystem that the layer will lie on; `None` if it must not be looked at (`--link`).
-    pub(crate) fn new(below: Option<&'a dyn Files>, attributes: Attributes) -> Self {
+    /// `below` is the root filesystem that the layer will lie on; `None` if it must not be looked at (`--link`). Long lists are kept in `tmp`.
+    pub(crate) fn new(below: Option<&'a dyn Files>, attributes: Attributes, tmp: &Path) -> Self {
         Self {
             below,
             attributes,
-            places: BTreeMap::new(),
-            planned: Vec::new(),
+            held: BTreeMap::new(),
+            files: Runs::new(tmp),
+            hold_files: false,
+            turn: 0,
             new: HashSet::new(),
             latest: None,
             checkout: None,
@@ -99,6 +81,11 @@ impl<'a> Placement<'a> {
         self.unpacking = Some(dest.clone());
         self.latest = None;
         Ok(dest)
+    }
+
+    /// Says that an archive is going to be unpacked, which must be known before anything is put.
+    pub(crate) fn expect_archives(&mut self) {
+        self.hold_files = true;
     }
 
     /// The archive is unpacked.
@@ -127,7 +114,7 @@ impl<'a> Placement<'a> {
 
     /// What stands at `path`, in the new layer or below it; links not followed.
     fn node(&self, path: &LayerPath) -> Result<Option<NodeKind>, BuildErrorKind> {
-        if let Some(planned) = self.places.get(path).map(|at| &self.planned[*at]) {
+        if let Some(planned) = self.held.get(path) {
             return Ok(Some(match &planned.entry.kind {
                 Kind::Directory => NodeKind::Directory,
                 Kind::Symlink { target } => NodeKind::Symlink { target: target.clone() },
@@ -191,31 +178,25 @@ impl<'a> Placement<'a> {
                 None => {
                     let entry = self.made_directory();
                     self.new.insert(at.clone());
-                    self.set(at.clone(), Planned { entry, bytes: Bytes::None, link: None });
+                    self.hold(at.clone(), entry);
                 }
             }
         }
         Ok(path)
     }
 
-    /// What is planned for `path` from now on.
-    fn set(&mut self, path: LayerPath, planned: Planned) {
-        match self.places.entry(path) {
-            Occupied(place) => self.planned[*place.get()] = planned,
-            Vacant(place) => {
-                place.insert(self.planned.len());
-                self.planned.push(planned);
-            }
-        }
+    /// What is planned for `path` from now on, and has no bytes.
+    fn hold(&mut self, path: LayerPath, entry: Entry) {
+        self.turn += 1;
+        self.held.insert(path, Planned { entry, bytes: Bytes::None, link: None, turn: self.turn });
     }
 
     /// Repeats the directory `path` of the root filesystem below in the new layer, as Docker's layers do: an unpacked layer then
     /// shows the right owner and mode for it whatever it lies on.
     fn restate(&mut self, path: &LayerPath) -> Result<(), BuildErrorKind> {
-        let Some(files) = self.below.filter(|_| !self.places.contains_key(path)) else { return Ok(()) };
+        let Some(files) = self.below.filter(|_| !self.held.contains_key(path)) else { return Ok(()) };
         if let Some(node) = files.node(path)? {
-            let entry = directory(&node);
-            self.set(path.clone(), Planned { entry, bytes: Bytes::None, link: None });
+            self.hold(path.clone(), directory(&node));
         }
         Ok(())
     }
@@ -233,24 +214,20 @@ impl<'a> Placement<'a> {
         Ok(self.node(&path)? == Some(NodeKind::Directory))
     }
 
-    /// Puts one source at `dest`; `into` if it goes into the directory `dest` under its own name.
+    /// Puts sources where `dest` says, which is told the name of each and whether it is a directory.
     pub(crate) fn put(
         &mut self,
-        source: Gathered,
-        dest: &LayerPath,
-        into: bool,
+        sources: &Gathered,
+        dest: impl Fn(&[u8], bool) -> LayerPath,
     ) -> Result<(), BuildErrorKind> {
-        let dest = if into && !source.is_dir() { dest.join(&source.name) } else { dest.clone() };
-        self.next_source();
-        self.planned.reserve_exact(source.items.len());
-        let mut items = source.items;
-        // From the end, so that their room can be given back as they go: it is the most that a large context takes.
-        items.reverse();
-        while let Some(mut item) = items.pop() {
-            if items.len().is_multiple_of(SHRINK) {
-                items.shrink_to_fit();
+        let mut to = LayerPath::root();
+        for item in sources.items() {
+            let mut item = item?;
+            if let Some(name) = &item.name {
+                self.next_source();
+                to = dest(name, item.node.is_dir());
             }
-            let path = dest.join(item.below.as_bytes());
+            let path = to.join(item.below.as_bytes());
             let bytes = match item.node.kind {
                 NodeKind::File { .. } => {
                     let path = std::mem::take(&mut item.real);
@@ -304,7 +281,7 @@ impl<'a> Placement<'a> {
         match (is_dir, &in_place) {
             (true, Some(NodeKind::Directory)) if !nested => return Ok(()),
             (false, Some(NodeKind::Directory)) if self.unpacking.is_some() => {
-                self.places.retain(|path, _| !path.is_within(&at));
+                self.held.retain(|path, _| !path.is_within(&at));
             }
             (true, Some(kind)) if *kind != NodeKind::Directory && self.unpacking.is_none() => {
                 return Err(refuse(format!("a directory cannot replace {}, which is not one", at.display())));
@@ -320,8 +297,16 @@ impl<'a> Placement<'a> {
             self.latest = None;
         }
         let link = link.map(|inode| self.link_number(inode));
-        self.set(at, Planned { entry, bytes, link });
-        Ok(())
+        self.turn += 1;
+        let planned = Planned { entry, bytes, link, turn: self.turn };
+        // What is below shows through until it is replaced: that must not be forgotten of a link, which may be followed.
+        let replaces_link = matches!(in_place, Some(NodeKind::Symlink { .. }));
+        if self.hold_files || replaces_link || !matches!(planned.entry.kind, Kind::File { .. }) {
+            self.held.insert(at, planned);
+            return Ok(());
+        }
+        self.held.remove(&at);
+        self.files.push(Planned { entry: Entry { path: at, ..planned.entry }, ..planned })
     }
 
     /// Where something goes that is put at `at`, and what stands there: a directory goes into what a link to a directory leads to; for anything
@@ -357,31 +342,42 @@ impl<'a> Placement<'a> {
         }
     }
 
-    /// The finished entries in order. Of several names of one file the first carries the content.
-    pub(crate) fn finish(self) -> Vec<Planned> {
+    /// The finished entries in order. Of several names of one file the first carries the content. Then each is handed to `settle`.
+    pub(crate) fn finish(
+        self,
+        mut settle: impl FnMut(&mut Planned) -> Result<(), BuildErrorKind>,
+    ) -> Result<Rows<Planned>, BuildErrorKind> {
         let mut first: HashMap<u64, (LayerPath, Bytes)> = HashMap::new();
-        let mut planned = self.planned;
-        for (path, at) in self.places {
-            planned[at].entry.path = path;
-        }
-        // What an archive put and then replaced has no place.
-        planned.retain(|one| !one.entry.path.is_root());
-        planned.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
-        for one in &mut planned {
-            let Some(link) = one.link else { continue };
-            match first.get(&link) {
-                // One name that was taken twice (by way of a symbolic link, say) is no second name.
-                Some((_, bytes)) if matches!(bytes, Bytes::Source(_)) && *bytes == one.bytes => {}
-                Some((target, _)) => {
-                    one.entry.kind = Kind::Hardlink { target: target.clone() };
-                    one.bytes = Bytes::None;
-                }
-                None => {
-                    first.insert(link, (one.entry.path.clone(), one.bytes.clone()));
+        let held = self.held.into_iter().map(|(path, mut planned)| {
+            planned.entry.path = path;
+            planned
+        });
+        let mut finished = Rows::new(self.files.tmp());
+        self.files.merged(held, &mut |mut one: Planned| {
+            if let Some(link) = one.link {
+                match first.get(&link) {
+                    // One name that was taken twice (by way of a symbolic link, say) is no second name.
+                    Some((_, bytes)) if matches!(bytes, Bytes::Source(_)) && *bytes == one.bytes => {}
+                    Some((target, _)) => {
+                        one.entry.kind = Kind::Hardlink { target: target.clone() };
+                        one.bytes = Bytes::None;
+                    }
+                    None => {
+                        first.insert(link, (one.entry.path.clone(), one.bytes.clone()));
+                    }
                 }
             }
-        }
-        planned
+            settle(&mut one)?;
+            Ok(finished.push(&one)?)
+        })?;
+        Ok(finished)
+    }
+
+    /// The finished entries, of which none has bytes.
+    pub(crate) fn finish_directories(self) -> Result<Vec<PackEntry>, BuildErrorKind> {
+        let finished = self.finish(|_| Ok(()))?;
+        let entries = finished.iter().map(|one| Ok(PackEntry { entry: one?.entry, content: Content::None }));
+        entries.collect()
     }
 }
 

@@ -10,7 +10,7 @@ use kiln_plan::CopiedPath;
 use kiln_plan::model::CopyOp;
 
 use crate::copy::archive::Archive;
-use crate::copy::gather::{Gathered, gather};
+use crate::copy::gather::{Gathered, Looking, gather};
 use crate::error::{BuildErrorKind, RemoteError};
 use crate::files::context::ContextFiles;
 use crate::files::statcache::StatCache;
@@ -85,7 +85,7 @@ impl Download {
 pub(crate) struct Checkout {
     pinned: Pinned,
     /// `None` until they are needed.
-    files: Option<(Arc<ContextFiles>, Vec<Gathered>)>,
+    files: Option<(Arc<ContextFiles>, Gathered)>,
 }
 
 impl Checkout {
@@ -112,16 +112,15 @@ impl Checkout {
         );
         let files = Arc::new(ContextFiles::open(&tree.root, self.pinned.shown(), None, cache)?);
         let all = CopiedPath { excludes: op.excludes.clone(), ..CopiedPath::whole("/") };
-        let found = gather(files.as_ref(), &all, sources.stop())?;
+        let looking = Looking { tmp: &sources.store().tmp(), stop: sources.stop() };
+        let found = gather(files.as_ref(), &all, looking)?;
         self.files = Some((files, found));
         Ok(())
     }
 
-    /// The files, once they were fetched; they go as they find their places.
-    pub(super) fn take(&mut self) -> Result<Vec<Gathered>, BuildErrorKind> {
-        let url = self.pinned.shown();
-        let (_, found) = self.files.as_mut().ok_or_else(|| not_here(url))?;
-        Ok(std::mem::take(found))
+    /// The files, once they were fetched.
+    pub(super) fn found(&self) -> Result<&Gathered, BuildErrorKind> {
+        self.files.as_ref().map(|(_, found)| found).ok_or_else(|| not_here(self.pinned.shown()))
     }
 
     /// Where they are, once they were fetched.

@@ -166,7 +166,7 @@ fn nearest(files: &dyn Files, path: &LayerPath) -> Result<Option<String>, BuildE
             continue;
         }
         let Some((real, _)) = follow(files, &dir)? else { return Ok(None) };
-        let names: Vec<String> = files.children(&real)?.iter().map(|n| text(n)).collect();
+        let names: Vec<String> = files.children(&real)?.map(|n| text(&n)).collect();
         let wanted = text(component);
         // The very name can only be a socket, which is in no context.
         let options = || names.iter().map(String::as_str).filter(|name| *name != wanted);

@@ -13,8 +13,9 @@ use kiln_plan::model::{Origin, RunMount, RunMountKind, RunOp};
 use kiln_sandbox::{Mount, MountKind, Scratch};
 
 use crate::contexts::Contexts;
-use crate::copy::gather::gather;
-use crate::copy::place::Attributes;
+use crate::copy::From;
+use crate::copy::entries::as_tree;
+use crate::copy::gather::{Looking, gather};
 use crate::engine::Engine;
 use crate::enter::{EnterError, Visit, secret};
 use crate::error::BuildErrorKind;
@@ -163,12 +164,14 @@ impl Again<'_> {
             Origin::Named(name) => contexts.named(name)?,
             _ => contexts.main()?,
         };
-        let found = gather(files.as_ref(), &CopiedPath::whole(source), Stop::NEVER)?;
-        let entries = run::placed(&found, Attributes::default(), files.root())?;
+        let tmp = self.engine.store().tmp();
+        let looking = Looking { tmp: &tmp, stop: Stop::NEVER };
+        let found = gather(files.as_ref(), &CopiedPath::whole(source), looking)?;
+        let entries = as_tree(&found, &From::Context(files), &tmp)?;
         directory(tree)?;
         let unpacker = Unpacker::new(tree, Form::Overlay, self.engine.store().owners());
         write_tree(&entries, &[], unpacker.map_err(BuildErrorKind::from)?).map_err(BuildErrorKind::from)?;
-        let is_file = found.first().is_some_and(|f| !f.is_dir());
+        let is_file = !found.only_directories();
         Ok((tree.to_owned(), is_file.then(|| "file".to_owned())))
     }
 }

@@ -3,6 +3,7 @@
 //! Only what an instruction names is looked at. Every access goes by a handle of the root with `RESOLVE_BENEATH` and
 //! without following links, so no link in a context leads to the host.
 
+use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -17,7 +18,7 @@ use rustix::io::Errno;
 
 use crate::error::{BuildErrorKind, IgnoredBy};
 use crate::files::statcache::{Stamp, StatCache};
-use crate::files::{Content, Files, Node, NodeKind, Xattrs};
+use crate::files::{Content, Files, Names, Node, NodeKind, Xattrs};
 
 /// How many directories are kept open.
 const RECENT: usize = 4;
@@ -186,7 +187,7 @@ impl ContextFiles {
         if !ignore.may_hold_reincluded(dir.as_bytes()) {
             return Ok(false);
         }
-        for name in self.names(dir)? {
+        for name in self.list(dir)? {
             if self.node(&dir.join(&name))?.is_some() {
                 return Ok(true);
             }
@@ -194,19 +195,14 @@ impl ContextFiles {
         Ok(false)
     }
 
-    fn names(&self, dir: &LayerPath) -> Result<Vec<Vec<u8>>, BuildErrorKind> {
+    fn list(&self, dir: &LayerPath) -> Result<Names, BuildErrorKind> {
         let handle = self.open_beneath(dir, OFlags::RDONLY | OFlags::DIRECTORY)?;
-        let entries = rustix::fs::Dir::new(handle).map_err(|e| io_at(&self.host_path(dir), "list", e))?;
-        let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(|e| io_at(&self.host_path(dir), "list", e))?;
-            let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                names.push(name.to_vec());
-            }
-        }
-        names.sort();
-        Ok(names)
+        let failed = |e| io_at(&self.host_path(dir), "list", e);
+        let entries = rustix::fs::Dir::new(handle).map_err(failed)?;
+        let names = entries.map(|entry| entry.map(|entry| entry.file_name().to_owned()).map_err(failed));
+        let real = |name: &CString| !matches!(name.as_bytes(), b"." | b"..");
+        let names = names.filter(|name| name.as_ref().map_or(true, real));
+        Names::sorted(names.map(|name| name.map(CString::into_bytes)))
     }
 }
 
@@ -226,18 +222,20 @@ impl Files for ContextFiles {
         stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket)
     }
 
-    fn children(&self, dir: &LayerPath) -> Result<Vec<Vec<u8>>, BuildErrorKind> {
-        let mut names = self.names(dir)?;
-        if self.ignore.is_some() {
-            let mut kept = Vec::with_capacity(names.len());
-            for name in names {
-                if self.node(&dir.join(&name))?.is_some() {
-                    kept.push(name);
-                }
-            }
-            names = kept;
+    fn children(&self, dir: &LayerPath) -> Result<Names, BuildErrorKind> {
+        let names = self.list(dir)?;
+        if self.ignore.is_none() {
+            return Ok(names);
         }
-        Ok(names)
+        let shown = |name: Vec<u8>| match self.node(&dir.join(&name)) {
+            Ok(node) => node.map(|_| Ok(name)),
+            Err(error) => Some(Err(error)),
+        };
+        Names::sorted(names.filter_map(shown))
+    }
+
+    fn names(&self, dir: &LayerPath) -> Result<Names, BuildErrorKind> {
+        self.list(dir)
     }
 
     fn known(&self, path: &LayerPath, node: &Node) -> Option<Digest> {

@@ -6,8 +6,10 @@ pub(crate) mod statcache;
 
 use std::collections::BTreeMap;
 
+use kiln_layer::bytes::{Cursor, put_bytes, put_number, put_signed};
 use kiln_layer::index::Mtime;
 use kiln_layer::path::LayerPath;
+use kiln_layer::rows::Row;
 use kiln_layer::stop::Stop;
 use kiln_oci::digest::Digest;
 
@@ -19,7 +21,12 @@ pub(crate) trait Files: Send + Sync {
     fn node(&self, path: &LayerPath) -> Result<Option<Node>, BuildErrorKind>;
 
     /// The names in directory `dir`, sorted, hidden ones left out.
-    fn children(&self, dir: &LayerPath) -> Result<Vec<Vec<u8>>, BuildErrorKind>;
+    fn children(&self, dir: &LayerPath) -> Result<Names, BuildErrorKind>;
+
+    /// The same, perhaps with hidden ones, for who asks for each node anyway.
+    fn names(&self, dir: &LayerPath) -> Result<Names, BuildErrorKind> {
+        self.children(dir)
+    }
 
     /// Reads the regular file `path`, which [`Files::node`] gave as `node`, unless what is in it is known; fails when `stop` says so.
     fn read(&self, path: &LayerPath, node: &Node, stop: Stop<'_>) -> Result<Content, BuildErrorKind>;
@@ -38,6 +45,37 @@ pub(crate) trait Files: Send + Sync {
     /// Whether a socket is at `path`, which [`Files::node`] passes over: it means nothing without the process behind it.
     fn is_socket(&self, _path: &LayerPath) -> bool {
         false
+    }
+}
+
+/// The names in a directory, sorted. A directory may have very many: they are kept in one piece.
+pub(crate) struct Names {
+    bytes: Vec<u8>,
+    /// Where each begins and ends.
+    spans: std::vec::IntoIter<(usize, usize)>,
+}
+
+impl Names {
+    /// Sorts what comes in any order.
+    pub(crate) fn sorted<T: AsRef<[u8]>>(
+        names: impl IntoIterator<Item = Result<T, BuildErrorKind>>,
+    ) -> Result<Self, BuildErrorKind> {
+        let (mut bytes, mut spans) = (Vec::new(), Vec::new());
+        for name in names {
+            let start = bytes.len();
+            bytes.extend_from_slice(name?.as_ref());
+            spans.push((start, bytes.len()));
+        }
+        spans.sort_unstable_by(|a: &(usize, usize), b| bytes[a.0..a.1].cmp(&bytes[b.0..b.1]));
+        Ok(Self { bytes, spans: spans.into_iter() })
+    }
+}
+
+impl Iterator for Names {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        self.spans.next().map(|(start, end)| self.bytes[start..end].to_vec())
     }
 }
 
@@ -78,6 +116,61 @@ pub(crate) enum NodeKind {
     CharDevice { major: u32, minor: u32 },
     BlockDevice { major: u32, minor: u32 },
     Fifo,
+}
+
+/// All but its stamp: who reads the file has done so by then.
+impl Row for Node {
+    fn put(&self, out: &mut Vec<u8>) {
+        let (kind, numbers, target): (u64, [u64; 2], &[u8]) = match &self.kind {
+            NodeKind::File { size } => (0, [*size, 0], &[]),
+            NodeKind::Directory => (1, [0, 0], &[]),
+            NodeKind::Symlink { target } => (2, [0, 0], target),
+            NodeKind::CharDevice { major, minor } => (3, [u64::from(*major), u64::from(*minor)], &[]),
+            NodeKind::BlockDevice { major, minor } => (4, [u64::from(*major), u64::from(*minor)], &[]),
+            NodeKind::Fifo => (5, [0, 0], &[]),
+        };
+        put_number(out, kind);
+        numbers.iter().for_each(|number| put_number(out, *number));
+        put_bytes(out, target);
+        [self.mode, self.uid, self.gid].iter().for_each(|number| put_number(out, u64::from(*number)));
+        put_signed(out, self.mtime.secs);
+        put_number(out, u64::from(self.mtime.nanos));
+        put_number(out, self.xattrs.len() as u64);
+        for (name, value) in &self.xattrs {
+            put_bytes(out, name);
+            put_bytes(out, value);
+        }
+        put_number(out, u64::from(self.unread));
+        put_number(out, u64::from(self.link.is_some()));
+        let (device, inode) = self.link.unwrap_or_default();
+        put_number(out, device);
+        put_number(out, inode);
+    }
+
+    fn take(from: &mut Cursor<'_>) -> Option<Self> {
+        let (kind, [a, b]) = (from.number()?, [from.number()?, from.number()?]);
+        let target = from.bytes()?;
+        let (major, minor) = (u32::try_from(a).unwrap_or_default(), u32::try_from(b).unwrap_or_default());
+        let kind = match kind {
+            0 => NodeKind::File { size: a },
+            1 => NodeKind::Directory,
+            2 => NodeKind::Symlink { target: target.to_vec() },
+            3 => NodeKind::CharDevice { major, minor },
+            4 => NodeKind::BlockDevice { major, minor },
+            5 => NodeKind::Fifo,
+            _ => return None,
+        };
+        let (mode, uid, gid) = (from.small()?, from.small()?, from.small()?);
+        let mtime = Mtime { secs: from.signed()?, nanos: from.small()? };
+        let mut xattrs = Xattrs::new();
+        for _ in 0..from.count()? {
+            let name = from.bytes()?.to_vec();
+            xattrs.insert(name, from.bytes()?.to_vec());
+        }
+        let (unread, linked) = (from.number()? > 0, from.number()? > 0);
+        let inode = (from.number()?, from.number()?);
+        Some(Self { kind, mode, uid, gid, mtime, xattrs, unread, link: linked.then_some(inode), stamp: None })
+    }
 }
 
 impl Node {

@@ -6,7 +6,7 @@ use kiln_layer::stop::Stop;
 use kiln_layer::view::{Found, View};
 
 use crate::error::{BuildErrorKind, IgnoredBy};
-use crate::files::{Content, Files, Node, NodeKind};
+use crate::files::{Content, Files, Names, Node, NodeKind};
 
 /// A view with a name.
 pub(crate) struct RootfsFiles {
@@ -72,8 +72,8 @@ impl Files for RootfsFiles {
         Ok(self.view.lookup(path).and_then(|found| self.describe(found)))
     }
 
-    fn children(&self, dir: &LayerPath) -> Result<Vec<Vec<u8>>, BuildErrorKind> {
-        Ok(self.view.children(dir).iter().map(|found| found.entry.path.name().to_vec()).collect())
+    fn children(&self, dir: &LayerPath) -> Result<Names, BuildErrorKind> {
+        Names::sorted(self.view.children(dir).iter().map(|found| Ok(found.entry.path.name())))
     }
 
     fn read(&self, path: &LayerPath, _: &Node, _: Stop<'_>) -> Result<Content, BuildErrorKind> {

@@ -31,7 +31,6 @@ use crate::key::KeyParts;
 use crate::layers::{Layer, Rootfs, forms, view_of};
 use crate::request::Network as AskedNetwork;
 use crate::run::mounts::Mounts;
-pub(crate) use crate::run::mounts::placed;
 use crate::run::redact::Redactor;
 pub(crate) use crate::run::ssh::Forward;
 use crate::schedule::side_by_side;
@@ -243,15 +242,14 @@ pub(crate) fn prepare_upper(
     owners: Owners,
 ) -> Result<(), BuildErrorKind> {
     use crate::copy::place::{Attributes, Placement};
-    use kiln_layer::pack::{Content, PackEntry, write_tree};
+    use kiln_layer::pack::write_tree;
     let files = RootfsFiles::new(view.clone(), String::new());
-    let mut placement = Placement::new(Some(&files), Attributes::default());
+    let mut placement = Placement::new(Some(&files), Attributes::default(), upper);
     let cwd = LayerPath::clean(cwd);
     let mut entries = Vec::new();
     if !placement.is_directory(&cwd)? {
         placement.make_directory(&cwd)?;
-        let planned = placement.finish();
-        entries = planned.into_iter().map(|p| PackEntry { entry: p.entry, content: Content::None }).collect();
+        entries = placement.finish_directories()?;
     }
     write_tree(&entries, &[], Unpacker::new(upper, Form::Overlay, owners)?.above(view))?;
     Ok(())

@@ -4,18 +4,16 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use kiln_layer::index::Mtime;
-use kiln_layer::pack::{Content, PackEntry, write_tree};
+use kiln_layer::pack::write_tree;
 use kiln_layer::path::LayerPath;
-use kiln_layer::tree::Root;
 use kiln_layer::unpack::{Form, Owners, Unpacker};
 use kiln_plan::CopiedPath;
 use kiln_plan::model::{CacheSharing, Origin, RunMount, RunMountKind, RunOp};
 use kiln_sandbox::{Mount, MountKind, Scratch as MountScratch};
 
 use crate::copy::From;
-use crate::copy::gather::{Gathered, Linked, add_to_key as add_gathered, gather};
-use crate::copy::place::{Attributes, Bytes, Placement};
+use crate::copy::entries::as_tree;
+use crate::copy::gather::{Gathered, Linked, Looking, add_to_key as add_gathered, gather};
 use crate::error::BuildErrorKind;
 use crate::key::KeyParts;
 use crate::request::SecretSource;
@@ -24,7 +22,7 @@ use crate::run::ssh::Forward;
 use crate::work::Work;
 
 /// The files that a mount shows, as they went into the key; `None` where the key names all of a stage or image, or there are none.
-pub(crate) type Bound = Option<(From, Vec<Gathered>)>;
+pub(crate) type Bound = Option<(From, Gathered)>;
 
 /// Adds what `op` mounts to its key: the content of what it binds, of secrets and caches only how they are mounted. For each mount
 /// the files that were looked at are the result.
@@ -74,8 +72,8 @@ fn add_bound(
         return Ok(None);
     }
     let opened = work.open(from)?;
-    let found = gather(opened.files(), &CopiedPath::whole(source), work.reporter.stop())?;
-    add_gathered(parts, source, &found, (opened.keeps_owners(), linked));
+    let found = gather(opened.files(), &CopiedPath::whole(source), looking(work, &work.store.tmp()))?;
+    add_gathered(parts, source, &found, (opened.keeps_owners(), linked))?;
     Ok(Some((opened, found)))
 }
 
@@ -126,7 +124,7 @@ struct Preparing<'a> {
     work: &'a Work<'a>,
     mount: &'a RunMount,
     /// What its key was made of, so that the command sees that and nothing later.
-    bound: Option<&'a (From, Vec<Gathered>)>,
+    bound: Option<&'a (From, Gathered)>,
     scratch: PathBuf,
 }
 
@@ -193,18 +191,21 @@ impl Preparing<'_> {
     /// The files of a context that `source` names, as an image has them: what is ignored left out, owned by root. Bytes are
     /// shared with the context where the file system can.
     fn context_tree(&self, source: &str) -> Result<(PathBuf, Option<String>), BuildErrorKind> {
-        let Some((From::Context(context), found)) = self.bound else {
+        let Some((from @ From::Context(_), found)) = self.bound else {
             return Err(BuildErrorKind::Copy { message: format!("{source:?} is in no context"), help: None });
         };
         let tree = self.directory("tree")?;
-        let entries = placed(found, Attributes::default(), context.root())?;
-        write_tree(&entries, &[], self.unpacker(&tree)?)?;
-        let is_file = found.first().is_some_and(|f| !f.is_dir());
+        self.write(from, found, &tree)?;
+        let is_file = !found.only_directories();
         Ok((tree, is_file.then(|| "file".to_owned())))
     }
 
-    fn unpacker(&self, dest: &Path) -> Result<Unpacker<'_>, BuildErrorKind> {
-        Ok(Unpacker::new(dest, Form::Overlay, self.work.store.owners())?.until(self.work.reporter.stop()))
+    /// Writes what was found in `from` as a tree.
+    fn write(&self, from: &From, found: &Gathered, dest: &Path) -> Result<(), BuildErrorKind> {
+        let entries = as_tree(found, from, &self.work.store.tmp())?;
+        let unpacker = Unpacker::new(dest, Form::Overlay, self.work.store.owners())?;
+        write_tree(&entries, &[], unpacker.until(self.work.reporter.stop()))?;
+        Ok(())
     }
 
     fn directory(&self, name: &str) -> Result<PathBuf, BuildErrorKind> {
@@ -225,12 +226,13 @@ impl Preparing<'_> {
         if cache.is_fresh() {
             let unfinished = self.directory("cache")?;
             match (self.bound, from) {
-                (Some((opened, found)), _) => self.seed(opened, found, &unfinished)?,
+                (Some((opened, found)), _) => self.write(opened, found, &unfinished)?,
                 (None, Some(from)) => {
                     let opened = self.work.open(from)?;
-                    let found =
-                        gather(opened.files(), &CopiedPath::whole(source), self.work.reporter.stop())?;
-                    self.seed(&opened, &found, &unfinished)?;
+                    let tmp = self.work.store.tmp();
+                    let looking = looking(self.work, &tmp);
+                    let found = gather(opened.files(), &CopiedPath::whole(source), looking)?;
+                    self.write(&opened, &found, &unfinished)?;
                 }
                 (None, None) => {}
             }
@@ -242,31 +244,6 @@ impl Preparing<'_> {
         }
         let kind = MountKind::Bind { source: cache.path.clone(), subpath: None, readonly: *readonly };
         self.push(to, kind);
-        Ok(())
-    }
-
-    fn seed(&self, opened: &From, found: &[Gathered], dest: &Path) -> Result<(), BuildErrorKind> {
-        let entries = match opened {
-            From::Context(context) => placed(found, Attributes::default(), context.root())?,
-            From::Rootfs(files) => {
-                let mut placement = Placement::new(None, Attributes::default());
-                found
-                    .iter()
-                    .try_for_each(|one| placement.put(one.clone(), &LayerPath::root(), one.is_dir()))?;
-                let mut entries = Vec::new();
-                for one in placement.finish() {
-                    let content = match &one.bytes {
-                        Bytes::Source(path) => files.carrier(path).map_or(Content::None, |(layer, path)| {
-                            Content::Layer { layer: files.view().layers()[layer].clone(), path }
-                        }),
-                        _ => Content::None,
-                    };
-                    entries.push(PackEntry { entry: one.entry, content });
-                }
-                entries
-            }
-        };
-        write_tree(&entries, &[], self.unpacker(dest)?)?;
         Ok(())
     }
 
@@ -313,24 +290,7 @@ impl Preparing<'_> {
     }
 }
 
-/// The entries of a tree that holds what was found in a context: a directory's content at the root, a single file as `file`.
-pub(crate) fn placed(
-    found: &[Gathered],
-    attributes: Attributes,
-    root: &Path,
-) -> Result<Vec<PackEntry>, BuildErrorKind> {
-    let mut placement = Placement::new(None, Attributes { made: Mtime::default(), ..attributes });
-    for one in found {
-        let dest = if one.is_dir() { LayerPath::root() } else { LayerPath::clean("file") };
-        placement.put(one.clone(), &dest, false)?;
-    }
-    let root = std::sync::Arc::new(Root::open(root)?);
-    let entries = placement.finish().into_iter().map(|one| {
-        let content = match one.bytes {
-            Bytes::Source(path) => Content::File { root: root.clone(), path },
-            _ => Content::None,
-        };
-        PackEntry { entry: one.entry, content }
-    });
-    Ok(entries.collect())
+/// How the files that are mounted are looked for.
+fn looking<'a>(work: &'a Work<'_>, tmp: &'a Path) -> Looking<'a> {
+    Looking { tmp, stop: work.reporter.stop() }
 }
