@@ -231,7 +231,7 @@ impl Stage<'_> {
         };
         let mut reading = crate::copy::read(op, &work.contexts.foreseen, open, work.sources)?;
         drop(span);
-        let mut parts = crate::copy::text_key(op);
+        let mut parts = crate::copy::text_key(op, work.store.tmp());
         reading.add_to_key(&mut parts)?;
         let name = name_of(&parts, reading.from.as_ref());
         let independent = needs::is_independent(op);
@@ -309,7 +309,7 @@ impl Stage<'_> {
     }
 
     fn workdir(&self, op: &WorkdirOp, turn: &Turn<'_>, rootfs: &Rootfs) -> Result<Made, BuildErrorKind> {
-        let mut parts = KeyParts::default();
+        let mut parts = KeyParts::new(self.work.store.tmp());
         parts.add("operation", "", "WORKDIR");
         parts.add("path", "", &op.path);
         parts.add("user", "", &op.user);

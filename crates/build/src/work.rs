@@ -27,7 +27,7 @@ use crate::report::Reporter;
 use crate::request::{Mode, Request};
 use crate::schedule::{Permits, Slots};
 use crate::scratch::Scratches;
-use crate::store::{Store, note_use, read_json, write_json, write_named};
+use crate::store::{Store, note_use, read_json, write_json, write_parts};
 use crate::why::Why;
 
 /// Says why a step of the build with this record is not taken from the cache.
@@ -156,7 +156,8 @@ impl Work<'_> {
         make: impl FnOnce(&str) -> Result<Layer, BuildErrorKind>,
     ) -> Result<Made, BuildErrorKind> {
         if !turn.foreseen && parts.has_rootfs() {
-            self.reporter.record(|recording| recording.would_run(turn.task.0, parts.without_rootfs()));
+            let known = parts.without_rootfs()?;
+            self.reporter.record(|recording| recording.would_run(turn.task.0, known));
             return Err(BuildErrorKind::Unforeseen { depends: true });
         }
         let key = parts.key();
@@ -184,8 +185,8 @@ impl Work<'_> {
             return Ok(made);
         }
         if self.request.mode == Mode::Foresee {
-            self.reporter.record(|recording| recording.would_run(turn.task.0, parts.clone()));
             self.explain(turn.task, &parts);
+            self.reporter.record(|recording| recording.would_run(turn.task.0, parts));
             return Err(BuildErrorKind::Unforeseen { depends: false });
         }
         let _turn = self.store.lock_while(&format!("step-{}", key.hex()), || self.reporter.check())?;
@@ -196,9 +197,9 @@ impl Work<'_> {
         self.explain(turn.task, &parts);
         let tmp = self.store.tmp();
         // Before the step: of one that fails it is asked all the more what it was made of.
-        write_named(&tmp, &self.store.parts_path(key), &parts)?;
+        write_parts(self.store, key, &parts)?;
         let instruction = parts.instruction();
-        // Of a large context they take as much room as its index.
+        // Of a large context they take much room, if only in a file.
         drop(parts);
         let log = new_log(key);
         let layer = make(&log)?;
@@ -256,7 +257,7 @@ impl Work<'_> {
         }
         let record = StepRecord { log: None, ..record };
         // No cache carries them: who asks for the step has them. The next miss is explained by them.
-        write_named(&self.store.tmp(), &self.store.parts_path(key), parts)?;
+        write_parts(self.store, key, parts)?;
         write_json(&self.store.tmp(), &path, &record)?;
         Ok(Some(record))
     }

@@ -17,7 +17,7 @@ pub(crate) mod source;
 mod tests;
 mod walk;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_dockerfile::chmod;
@@ -207,9 +207,9 @@ impl Reading {
     }
 }
 
-/// The parts of a COPY's key that its text gives.
-pub(crate) fn text_key(op: &CopyOp) -> KeyParts {
-    let mut parts = KeyParts::default();
+/// The parts of a COPY's key that its text gives; what comes to them may go to a file in `tmp`.
+pub(crate) fn text_key(op: &CopyOp, tmp: PathBuf) -> KeyParts {
+    let mut parts = KeyParts::new(tmp);
     parts.add("operation", "", if op.add { "ADD" } else { "COPY" });
     let slash = if into_directory(op) { "/" } else { "" };
     parts.add("destination", "", format!("{}{slash}", LayerPath::clean(&op.dest).display()));

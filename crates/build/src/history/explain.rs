@@ -73,14 +73,14 @@ impl<'a> Explainer<'a> {
     fn reports(
         &mut self,
         record: &BuildRecord,
-        parts: &HashMap<Place, KeyParts>,
+        parts: &HashMap<Place, Arc<KeyParts>>,
     ) -> Result<Vec<StepReport>, HistoryError> {
         let mut all = Vec::new();
         for place in record.places() {
             let plan = &record.plans[place.plan];
             let stage = &plan.stages[place.stage];
             let step = &stage.steps[place.step];
-            let why = self.why(record, place, parts.get(&place))?;
+            let why = self.why(record, place, parts.get(&place).map(Arc::as_ref))?;
             let mut outcome = step.outcome;
             if place.step == 0 && step.key.is_none() {
                 // Nothing is done for a FROM; what can be said is whether its base is the same.
@@ -126,16 +126,18 @@ impl<'a> Explainer<'a> {
         if let Some(by) = step.uncached {
             return Ok(Some(Why::NotAsked { by }));
         }
-        let stored = match (own, step.key) {
-            (None, Some(key)) => self.history.parts(&key)?,
-            _ => None,
-        };
         let earlier = self.earlier(record, place, step);
         if let Some(built) = earlier.built {
             return Ok(Some(Why::Pruned { built }));
         }
-        let compared = match own.or(stored.as_ref()) {
-            Some(parts) => self.nearest(Side { record, place, parts }, &earlier.others)?,
+        let inputs = match (own, step.key) {
+            _ if earlier.others.is_empty() => None,
+            (Some(parts), _) => Some(self.history.sorted(parts)?),
+            (None, Some(key)) => self.history.inputs(&key)?,
+            (None, None) => None,
+        };
+        let compared = match &inputs {
+            Some(inputs) => self.nearest(Side { record, place, inputs }, &earlier.others)?,
             None => None,
         };
         if !foreseen {
@@ -243,9 +245,10 @@ impl<'a> Explainer<'a> {
             if best.is_some() && self.history.has_many_parts(&key) {
                 break;
             }
-            let Some(parts) = self.history.parts(&key)? else { continue };
-            let all = changes(side, Side { record: &kept.record, place: *place, parts: &parts });
-            if best.as_ref().is_none_or(|(_, fewest)| all.len() < fewest.len()) {
+            let Some(inputs) = self.history.inputs(&key)? else { continue };
+            let all = changes(side, Side { record: &kept.record, place: *place, inputs: &inputs })?;
+            let count = |changes: &[Change]| changes.iter().map(Change::count).sum::<usize>();
+            if best.as_ref().is_none_or(|(_, fewest)| count(&all) < count(fewest)) {
                 best = Some((kept.id, all));
             }
         }

@@ -9,7 +9,8 @@ use kiln_oci::digest::Digest;
 use crate::error::BuildErrorKind;
 use crate::key::KeyParts;
 use crate::record::{BuildId, BuildRecord, Ending, FORMAT, Recording};
-use crate::store::{Store, read_json, write_named};
+use crate::store::{Store, read_parts, write_parts};
+use crate::why::{Inputs, Sorting};
 
 /// How many builds are remembered.
 const KEPT: usize = 50;
@@ -161,8 +162,23 @@ impl<'a> History<'a> {
     }
 
     /// What the key of a step is made of, if that is still there.
-    pub(crate) fn parts(&self, key: &Digest) -> Result<Option<KeyParts>, HistoryError> {
-        Ok(read_json(&self.store.parts_path(key))?)
+    pub(crate) fn inputs(&self, key: &Digest) -> Result<Option<Inputs>, HistoryError> {
+        let mut sorting = Sorting::new(self.store.tmp());
+        let whole = read_parts(&self.store.parts_path(key), &mut |part| {
+            sorting.add(part);
+            Ok(())
+        })?;
+        Ok(whole.then(|| sorting.end()))
+    }
+
+    /// The same of a key that is just being made.
+    pub(crate) fn sorted(&self, parts: &KeyParts) -> Result<Inputs, HistoryError> {
+        let mut sorting = Sorting::new(self.store.tmp());
+        parts.each(&mut |part| {
+            sorting.add(part);
+            Ok(())
+        })?;
+        Ok(sorting.end())
     }
 
     /// Whether those parts are more than a glance at.
@@ -181,7 +197,7 @@ impl<'a> History<'a> {
         let record = recording.ended(ending);
         for (place, parts) in recording.parts() {
             if let Some(key) = record.step(place).and_then(|step| step.key) {
-                write_named(&self.store.tmp(), &self.store.parts_path(&key), &parts)?;
+                write_parts(self.store, &key, &parts)?;
             }
         }
         self.keep(&record)

@@ -1,7 +1,7 @@
 //! Gathers a record while a build goes on.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kiln_oci::digest::Digest;
@@ -26,7 +26,7 @@ struct Inner {
     /// Where the step of a task is: plan, stage, place among its steps.
     tasks: HashMap<u32, Place>,
     /// What the keys of steps are made of that would have to run, for as long as nothing of them is in the store.
-    parts: HashMap<Place, KeyParts>,
+    parts: HashMap<Place, Arc<KeyParts>>,
 }
 
 /// How a build ended, as its caller knows it.
@@ -175,7 +175,7 @@ impl Recording {
     pub(crate) fn would_run(&self, task: u32, parts: KeyParts) {
         let mut inner = self.lock();
         if let Some(place) = inner.tasks.get(&task).copied() {
-            inner.parts.insert(place, parts);
+            inner.parts.insert(place, Arc::new(parts));
         }
     }
 
@@ -185,7 +185,7 @@ impl Recording {
     }
 
     /// What the keys are made of that [`Recording::would_run`] was told.
-    pub(crate) fn parts(&self) -> HashMap<Place, KeyParts> {
+    pub(crate) fn parts(&self) -> HashMap<Place, Arc<KeyParts>> {
         self.lock().parts.clone()
     }
 

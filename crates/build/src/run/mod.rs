@@ -70,7 +70,7 @@ pub(crate) fn step(
 
 /// The parts of the key that the instruction and the settings of the build give.
 fn text_key(work: &Work<'_>, op: &RunOp) -> KeyParts {
-    let mut parts = KeyParts::default();
+    let mut parts = KeyParts::new(work.store.tmp());
     parts.add("operation", "", "RUN");
     for (i, argument) in op.argv.iter().enumerate() {
         parts.add("argument", i.to_string(), argument);

@@ -8,12 +8,12 @@ mod imports;
 mod layout;
 mod lock;
 mod opening;
+mod parts;
 mod record;
 
 pub(crate) use imports::{Offer, OfferedBase, OfferedBlob, ToldBase};
 pub(crate) use layout::{AMENDED, COLLECT, GATE, STAMP};
 pub use layout::{Store, lease_of};
 pub use lock::Lock;
-pub(crate) use record::{
-    keep_same, note_use, read_json, write_bytes, write_json, write_named, write_same, write_with,
-};
+pub(crate) use parts::{read_parts, write_parts};
+pub(crate) use record::{keep_same, note_use, read_json, write_bytes, write_json, write_same, write_with};

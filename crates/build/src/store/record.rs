@@ -10,21 +10,25 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::NamedTempFile;
 
+/// Bytes that are written or compared at a time.
+const BUFFER: usize = 64 << 10;
+
 /// Writes `bytes` to `path` by way of a temporary in `tmp` and a rename. Idempotent, atomic; not synced: after a power loss
 /// the file may be empty, which [`read_json`] takes for absent.
 pub(crate) fn write_bytes(tmp: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_with(tmp, path, |out| out.write_all(bytes))
 }
 
-/// As [`write_bytes`]; `fill` writes what the file is to hold.
+/// As [`write_bytes`]; `fill` writes what the file is to hold, in as small pieces as it likes.
 pub(crate) fn write_with(
     tmp: &Path,
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut file = NamedTempFile::new_in(tmp)?;
-    fill(&mut file)?;
-    keep(file, path)
+    let file = NamedTempFile::new_in(tmp)?;
+    let mut out = io::BufWriter::with_capacity(BUFFER, file);
+    fill(&mut out)?;
+    keep(out.into_inner().map_err(io::IntoInnerError::into_error)?, path)
 }
 
 /// Gives a temporary the name `path`.
@@ -77,29 +81,29 @@ pub(crate) fn note_use(path: &Path) {
 
 /// Writes a record.
 pub(crate) fn write_json(tmp: &Path, path: &Path, value: &impl Serialize) -> io::Result<()> {
-    // A key of a hundred thousand files is written as it is made into text.
-    write_with(tmp, path, |out| {
-        let mut out = io::BufWriter::new(out);
-        serde_json::to_writer(&mut out, value)?;
-        out.flush()
-    })
+    write_with(tmp, path, |out| Ok(serde_json::to_writer(out, value)?))
 }
 
-/// As [`write_json`], for a record that is likely to be there already: then it stays, and counts as used.
-pub(crate) fn write_named(tmp: &Path, path: &Path, value: &impl Serialize) -> io::Result<()> {
+/// Writes a record piece by piece as `fill` does it, unless it is likely to be there already: then it stays, and counts as used. `fill` is asked for
+/// the same text twice.
+pub(super) fn write_named(
+    tmp: &Path,
+    path: &Path,
+    fill: impl Fn(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
     // Its name tells what is in it, but not whether a power loss has left all of that.
-    if fs_err::File::open(path).is_ok_and(|known| holds(known, value)) {
+    if fs_err::File::open(path).is_ok_and(|known| holds(known, &fill)) {
         note_use(path);
         return Ok(());
     }
-    write_json(tmp, path, value)
+    write_with(tmp, path, fill)
 }
 
-/// Whether `known` is the very text of `value`.
-fn holds(known: impl Read, value: &impl Serialize) -> bool {
-    let mut left = io::BufReader::new(known);
-    let mut text = io::BufWriter::new(Compared { with: &mut left, read: Vec::new() });
-    let same = serde_json::to_writer(&mut text, value).is_ok() && text.flush().is_ok();
+/// Whether `known` is the very text that `fill` writes.
+fn holds(known: impl Read, fill: impl Fn(&mut dyn Write) -> io::Result<()>) -> bool {
+    let mut left = io::BufReader::with_capacity(BUFFER, known);
+    let mut text = io::BufWriter::with_capacity(BUFFER, Compared { with: &mut left, read: Vec::new() });
+    let same = fill(&mut text).is_ok() && text.flush().is_ok();
     drop(text);
     same && left.fill_buf().is_ok_and(<[u8]>::is_empty)
 }
@@ -150,12 +154,12 @@ mod tests {
         {
             fs_err::write(&path, before).unwrap();
             let was = inode();
-            write_named(tmp.path(), &path, &value).unwrap();
+            write_named(tmp.path(), &path, |out| Ok(serde_json::to_writer(out, &value)?)).unwrap();
             assert_eq!(inode() == was, stays, "of {} bytes", before.len());
             assert_eq!(fs_err::read(&path).unwrap(), whole);
         }
         fs_err::remove_file(&path).unwrap();
-        write_named(tmp.path(), &path, &value).unwrap();
+        write_named(tmp.path(), &path, |out| Ok(serde_json::to_writer(out, &value)?)).unwrap();
         assert_eq!(fs_err::read(&path).unwrap(), whole);
     }
 }

@@ -1,104 +1,141 @@
 //! What the parts of two keys differ in.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
 
 use kiln_dockerfile::lint::sounds_secret;
 use kiln_plan::model::{Origin, RunMountKind};
 
 use super::below::difference;
-use super::{Change, FileState, Side};
-use crate::key::KeyParts;
+use super::files::{Files, differing};
+use super::{Change, Side};
+use crate::key::Part;
 use crate::record::BaseRecord;
 
 /// The parts of a key, by what they are about.
-#[derive(Default)]
-struct Sorted<'a> {
-    /// What the instruction itself says, in order.
-    command: Vec<(&'a str, &'a str, &'a str)>,
-    variables: BTreeMap<&'a str, &'a str>,
-    settings: BTreeMap<String, &'a str>,
+pub(crate) struct Inputs {
+    /// What the instruction itself says, in order: kind, name, value.
+    command: Vec<[String; 3]>,
+    variables: BTreeMap<String, String>,
+    settings: BTreeMap<String, String>,
     /// By the target of the mount.
-    whole: BTreeMap<&'a str, &'a str>,
-    files: BTreeMap<String, FileState>,
+    whole: BTreeMap<String, String>,
+    files: Files,
     fetched: BTreeMap<String, String>,
-    rootfs: Option<&'a str>,
+    rootfs: Option<String>,
 }
 
-impl<'a> Sorted<'a> {
-    fn of(parts: &'a KeyParts) -> Self {
-        let mut sorted = Self::default();
-        let runs = parts.0.iter().any(|part| part.kind == "operation" && part.value == "RUN");
-        // Files belong to the source that was named last, what is bound whole to the mount that comes next.
-        // An archive comes before the source that it was found by, one from a URL has none.
-        let (mut source, mut bound, mut archives) = ("", None, Vec::new());
-        for part in &parts.0 {
-            let (kind, name, value) = (&*part.kind, part.name.as_str(), part.value.as_str());
-            match kind {
-                "env" => drop(sorted.variables.insert(name, value)),
-                "user" | "directory" | "network" | "security" | "host" | "ulimit" | "shm-size" => {
-                    sorted.settings.insert(setting(kind, name), value);
+impl Inputs {
+    fn words(&self) -> String {
+        let words = self.command.iter().filter(|[kind, ..]| kind != "operation");
+        words
+            .map(|[.., value]| value.as_str())
+            .filter(|value| !value.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}
+
+/// Takes the parts of a key in their order.
+pub(crate) struct Sorting {
+    inputs: Inputs,
+    runs: bool,
+    /// Files belong to the source that was named last.
+    source: String,
+    /// What is bound whole belongs to the mount that comes next.
+    bound: Option<String>,
+    /// An archive comes before the source that it was found by, one from a URL has none.
+    archives: Vec<String>,
+}
+
+impl Sorting {
+    /// Nothing was taken yet. What is too much for memory goes to an unnamed file in `tmp`.
+    pub(crate) fn new(tmp: PathBuf) -> Self {
+        let inputs = Inputs {
+            command: Vec::new(),
+            variables: BTreeMap::new(),
+            settings: BTreeMap::new(),
+            whole: BTreeMap::new(),
+            files: Files::new(tmp),
+            fetched: BTreeMap::new(),
+            rootfs: None,
+        };
+        Self { inputs, runs: false, source: String::new(), bound: None, archives: Vec::new() }
+    }
+
+    /// Takes one.
+    pub(crate) fn add(&mut self, Part { kind, name, value }: Part<'_>) {
+        let inputs = &mut self.inputs;
+        let (key, text) = (|| name.to_owned(), || value.to_owned());
+        match kind {
+            "env" => drop(inputs.variables.insert(key(), text())),
+            "user" | "directory" | "network" | "security" | "host" | "ulimit" | "shm-size" => {
+                inputs.settings.insert(setting(kind, name), text());
+            }
+            "rootfs" => inputs.rootfs = Some(text()),
+            "bound" => self.bound = Some(text()),
+            "source" => self.add_source(name),
+            "mount" => {
+                if let Some(chain) = self.bound.take() {
+                    inputs.whole.insert(key(), chain);
                 }
-                "rootfs" => sorted.rootfs = Some(value),
-                "bound" => bound = Some(value),
-                "source" => {
-                    source = name;
-                    for (i, digest) in archives.drain(..).enumerate() {
-                        let number = if i == 0 { String::new() } else { format!(" ({})", i + 1) };
-                        let source = source.trim_start_matches('/');
-                        sorted.fetched.insert(format!("archive {source}{number}"), digest);
-                    }
-                    if !runs {
-                        sorted.command.push((kind, name, ""));
-                    }
-                }
-                "mount" => {
-                    if let Some(chain) = bound.take() {
-                        sorted.whole.insert(name, chain);
-                    }
-                    sorted.command.push((kind, name, value));
-                }
-                "file" => sorted.add_file(path(source, name), value),
-                "parent" => sorted.add_file(name.trim_start_matches('/').to_owned(), value),
-                "archive" => archives.push(value.to_owned()),
-                "download" => {
-                    let digest = value.split(' ').next().unwrap_or(value);
-                    sorted.fetched.insert(name.to_owned(), digest.to_owned());
-                }
-                "commit" => {
-                    let (commit, taken) = value.split_once(' ').unwrap_or((value, ""));
-                    let count = sorted.fetched.keys().filter(|known| known.starts_with("commit ")).count();
-                    let number = if count == 0 { String::new() } else { format!(" ({})", count + 1) };
-                    sorted.fetched.insert(format!("commit of {name}{number}"), commit.to_owned());
-                    sorted.command.push((kind, name, taken));
-                }
-                _ => sorted.command.push((kind, name, value)),
+                self.say(kind, name, value);
+            }
+            "file" => inputs.files.push(&path(&self.source, name), value),
+            "parent" => inputs.files.push(name.trim_start_matches('/'), value),
+            "archive" => self.archives.push(text()),
+            "download" => {
+                let digest = value.split(' ').next().unwrap_or(value);
+                inputs.fetched.insert(key(), digest.to_owned());
+            }
+            "commit" => {
+                let (commit, taken) = value.split_once(' ').unwrap_or((value, ""));
+                let count = inputs.fetched.keys().filter(|known| known.starts_with("commit ")).count();
+                let number = if count == 0 { String::new() } else { format!(" ({})", count + 1) };
+                inputs.fetched.insert(format!("commit of {name}{number}"), commit.to_owned());
+                self.say(kind, name, taken);
+            }
+            _ => {
+                self.runs |= kind == "operation" && value == "RUN";
+                self.say(kind, name, value);
             }
         }
-        let left = archives.into_iter().enumerate();
-        sorted.fetched.extend(left.map(|(i, digest)| (format!("archive {}", i + 1), digest)));
-        sorted
     }
 
-    /// Two files can have one path here if a wildcard found them in different directories: the key has no more of it.
-    fn add_file(&mut self, path: String, value: &str) {
-        let mut name = path.clone();
-        let mut count = 1;
-        while self.files.contains_key(&name) {
-            count += 1;
-            name = format!("{path} ({count})");
+    fn add_source(&mut self, name: &str) {
+        name.clone_into(&mut self.source);
+        for (i, digest) in self.archives.drain(..).enumerate() {
+            let number = if i == 0 { String::new() } else { format!(" ({})", i + 1) };
+            let source = name.trim_start_matches('/');
+            self.inputs.fetched.insert(format!("archive {source}{number}"), digest);
         }
-        self.files.insert(name, state(value));
+        self.say("source", name, "");
     }
 
-    fn words(&self) -> String {
-        let words = self.command.iter().filter(|(kind, ..)| *kind != "operation");
-        words.map(|(.., value)| *value).filter(|value| !value.is_empty()).collect::<Vec<_>>().join(" ")
+    fn say(&mut self, kind: &str, name: &str, value: &str) {
+        self.inputs.command.push([kind, name, value].map(str::to_owned));
+    }
+
+    /// All were taken.
+    pub(crate) fn end(mut self) -> Inputs {
+        let left = self.archives.into_iter().enumerate();
+        self.inputs.fetched.extend(left.map(|(i, digest)| (format!("archive {}", i + 1), digest)));
+        if self.runs {
+            // Its mounts tell what it reads.
+            self.inputs.command.retain(|[kind, ..]| kind != "source");
+        }
+        self.inputs.files.end();
+        self.inputs
     }
 }
 
 /// All differences between a step and its earlier self; where the root filesystem of one of them is not known, it is left out.
-pub(crate) fn changes(new: Side<'_>, old: Side<'_>) -> Vec<Change> {
-    let (here, there) = (Sorted::of(new.parts), Sorted::of(old.parts));
+///
+/// # Errors
+/// If what did not fit into memory cannot be read back.
+pub(crate) fn changes(new: Side<'_>, old: Side<'_>) -> io::Result<Vec<Change>> {
+    let (here, there) = (new.inputs, old.inputs);
     let mut all = Vec::new();
     if here.command != there.command {
         let (mut old, mut new) = (old.step().text.clone(), new.step().text.clone());
@@ -112,30 +149,24 @@ pub(crate) fn changes(new: Side<'_>, old: Side<'_>) -> Vec<Change> {
     if platform != earlier {
         all.push(Change::Platform { old: earlier, new: platform });
     }
-    if let (Some(a), Some(b)) = (here.rootfs, there.rootfs)
+    if let (Some(a), Some(b)) = (&here.rootfs, &there.rootfs)
         && a != b
     {
         all.extend(difference(new, old));
     }
-    variables(new, old, (&here, &there), &mut all);
+    variables(new, old, &mut all);
     for name in keys(&here.settings, &there.settings) {
-        let value = |sorted: &Sorted<'_>| sorted.settings.get(name).map(|value| (*value).to_owned());
-        let (old, new) = (value(&there), value(&here));
+        let (old, new) = (there.settings.get(name).cloned(), here.settings.get(name).cloned());
         if old != new {
             all.push(Change::Setting { name: name.clone(), old, new });
         }
     }
     for (target, chain) in &here.whole {
         if there.whole.get(target).is_some_and(|other| other != chain) {
-            all.push(Change::MountSource { target: (*target).to_owned(), from: mounted(new, target) });
+            all.push(Change::MountSource { target: target.clone(), from: mounted(new, target) });
         }
     }
-    for path in keys(&here.files, &there.files) {
-        let (old, new) = (there.files.get(path).cloned(), here.files.get(path).cloned());
-        if old != new {
-            all.push(Change::File { path: path.clone(), old, new });
-        }
-    }
+    all.extend(differing(&here.files, &there.files)?);
     for name in keys(&here.fetched, &there.fetched) {
         let (old, new) = (there.fetched.get(name).cloned(), here.fetched.get(name).cloned());
         if old != new {
@@ -145,20 +176,19 @@ pub(crate) fn changes(new: Side<'_>, old: Side<'_>) -> Vec<Change> {
     if all.is_empty() && here.rootfs.is_some() == there.rootfs.is_some() {
         all.push(Change::OtherKiln);
     }
-    all
+    Ok(all)
 }
 
 fn keys<'m, K: Ord, A, B>(a: &'m BTreeMap<K, A>, b: &'m BTreeMap<K, B>) -> BTreeSet<&'m K> {
     a.keys().chain(b.keys()).collect()
 }
 
-fn variables(new: Side<'_>, old: Side<'_>, (here, there): (&Sorted<'_>, &Sorted<'_>), all: &mut Vec<Change>) {
-    let of = |side: Side<'_>, sorted: &Sorted<'_>| -> BTreeMap<String, String> {
-        let seen = side.step().seen.iter().map(|(name, value)| (name.clone(), value.clone()));
-        let env = sorted.variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        seen.chain(env).collect()
+fn variables(new: Side<'_>, old: Side<'_>, all: &mut Vec<Change>) {
+    let of = |side: Side<'_>| -> BTreeMap<String, String> {
+        let pairs = side.step().seen.iter().chain(&side.inputs.variables);
+        pairs.map(|(name, value)| (name.clone(), value.clone())).collect()
     };
-    let (now, then) = (of(new, here), of(old, there));
+    let (now, then) = (of(new), of(old));
     for name in keys(&now, &then) {
         let (old_value, new_value) = (then.get(name).cloned(), now.get(name).cloned());
         if old_value == new_value {
@@ -223,26 +253,6 @@ fn path(source: &str, name: &str) -> String {
     if whole.is_empty() { ".".to_owned() } else { whole }
 }
 
-fn state(value: &str) -> FileState {
-    let mut words = value.split(' ').peekable();
-    let kind = words.next().unwrap_or_default().to_owned();
-    let mut next = || words.next().unwrap_or_default().to_owned();
-    let (mut size, mut digest, mut rest) = (None, None, Vec::new());
-    match kind.as_str() {
-        "file" => {
-            size = next().parse().ok();
-            digest = Some(format!("sha256:{}", next()));
-        }
-        "symlink" => digest = Some(format!("sha256:{}", next())),
-        "char" | "block" => rest.extend([next(), next()]),
-        _ => {}
-    }
-    let mode = next();
-    let owner = words.peek().filter(|word| word.contains(':')).map(|word| (*word).to_owned());
-    rest.extend(words.skip(usize::from(owner.is_some())).map(str::to_owned));
-    FileState { kind, size, digest, mode, owner, rest: rest.join(" ") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,26 +275,15 @@ mod tests {
     #[test]
     fn commits_are_fetched() {
         let of = |values: [&str; 2]| {
-            let mut parts = KeyParts::default();
-            values.into_iter().for_each(|value| parts.add("commit", "repo", value));
-            let sorted = Sorted::of(&parts);
-            (sorted.fetched.clone(), sorted.words())
+            let mut sorting = Sorting::new(PathBuf::new());
+            values.into_iter().for_each(|value| sorting.add(Part { kind: "commit", name: "repo", value }));
+            let inputs = sorting.end();
+            (inputs.fetched.clone(), inputs.words())
         };
         let (fetched, words) = of(["aaa", "bbb :\"dir\""]);
         let want = [("commit of repo", "aaa"), ("commit of repo (2)", "bbb")];
         assert!(fetched.iter().map(|(name, id)| (name.as_str(), id.as_str())).eq(want), "{fetched:?}");
         assert_eq!(words, of(["ccc", "ddd :\"dir\""]).1, "another commit is no other instruction");
         assert_ne!(words, of(["aaa", "bbb"]).1);
-    }
-
-    #[test]
-    fn states() {
-        let plain = state("file 3 ab 0644 ee");
-        assert_eq!((plain.size, plain.digest.as_deref()), (Some(3), Some("sha256:ab")));
-        assert_eq!((plain.mode.as_str(), plain.owner, plain.rest.as_str()), ("0644", None, "ee"));
-        let owned = state("char 1 3 0666 0:5 ee linked to 2");
-        assert_eq!((owned.kind.as_str(), owned.mode.as_str()), ("char", "0666"));
-        assert_eq!((owned.owner.as_deref(), owned.rest.as_str()), (Some("0:5"), "1 3 ee linked to 2"));
-        assert_eq!(state("directory 0755 ee").mode, "0755");
     }
 }

@@ -1,22 +1,22 @@
-//! Why a step was not taken from the cache, as plain data: two records and the parts of two keys are compared, nothing is read.
+//! Why a step was not taken from the cache, as plain data: two records and the parts of two keys are compared, and nothing of the store is read.
 //!
-//! `pairing` finds the same step in an earlier build, `inputs` says what the two keys differ in, `below` what their root
-//! filesystems differ in.
+//! `pairing` finds the same step in an earlier build, `inputs` says what the two keys differ in, `files` which of the files that they name, `below` what
+//! their root filesystems differ in.
 
 mod below;
+mod files;
 mod inputs;
 mod pairing;
 
 use kiln_oci::digest::Digest;
 use serde::Serialize;
 
-use crate::key::KeyParts;
 use crate::record::{
     BuildId, BuildRecord, Place, PlanRecord, StageRecord, StepOutcome, StepRecord, Uncached,
 };
 
 pub(crate) use below::base_change;
-pub(crate) use inputs::changes;
+pub(crate) use inputs::{Inputs, Sorting, changes};
 pub(crate) use pairing::counterpart;
 
 /// Why a step is not simply a hit.
@@ -140,6 +140,11 @@ pub enum Change {
         /// What it is; `None` if it is gone.
         new: Option<FileState>,
     },
+    /// Files more that are not as they were: of very many, only the first by path are told one by one.
+    MoreFiles {
+        /// How many.
+        count: usize,
+    },
     /// Something that ADD fetches or unpacks.
     Fetched {
         /// Its name, or the archive's.
@@ -151,6 +156,13 @@ pub enum Change {
     },
     /// Nothing that can be seen: the kiln that made the earlier key made keys in another way.
     OtherKiln,
+}
+
+impl Change {
+    /// How many differences it stands for.
+    pub fn count(&self) -> usize {
+        if let Self::MoreFiles { count } = self { *count } else { 1 }
+    }
 }
 
 /// A base image.
@@ -200,7 +212,7 @@ pub struct FileState {
 pub(crate) struct Side<'a> {
     pub(crate) record: &'a BuildRecord,
     pub(crate) place: Place,
-    pub(crate) parts: &'a KeyParts,
+    pub(crate) inputs: &'a Inputs,
 }
 
 impl<'a> Side<'a> {

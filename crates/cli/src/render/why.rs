@@ -9,7 +9,7 @@ use kiln_oci::digest::Digest;
 
 use crate::render::text::{seconds, tame};
 
-/// Files that are told one by one; JSON has all.
+/// Files that are told one by one; JSON has some thousands.
 const FILES: usize = 10;
 
 /// A row for each step, and below it why it was not a hit.
@@ -80,8 +80,8 @@ pub(crate) fn reasons(why: &Why) -> Vec<String> {
 }
 
 fn lines_of(changes: &[Change]) -> Vec<String> {
-    let is_file = |change: &&Change| matches!(change, Change::File { .. });
-    let files = changes.iter().filter(is_file).count();
+    let is_file = |change: &&Change| matches!(change, Change::File { .. } | Change::MoreFiles { .. });
+    let files: usize = changes.iter().filter(is_file).map(Change::count).sum();
     let mut told = 0;
     let mut lines = Vec::new();
     for change in changes {
@@ -126,6 +126,7 @@ fn line(change: &Change) -> String {
         }
         Change::File { path, new: None, .. } => format!("file {path}: gone"),
         Change::File { path, old: Some(old), new: Some(new) } => format!("file {path}: {}", states(old, new)),
+        Change::MoreFiles { count } => format!("{count} more files"),
         Change::Fetched { name, old, new } => {
             let digest = |text: &Option<String>| text.as_deref().map_or("none".to_owned(), short);
             format!("{name}: {} -> {}", digest(old), digest(new))
