@@ -71,7 +71,7 @@ impl Engine {
         }
         let path = store.index_path(&layer.id);
         let index = match fs_err::read(&path) {
-            Ok(bytes) => codec::decode(&bytes).ok().filter(|index| is_of(index, layer)),
+            Ok(bytes) => codec::decode(bytes).ok().filter(|index| is_of(index, layer)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error.into()),
         };

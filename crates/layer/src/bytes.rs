@@ -49,14 +49,25 @@ impl<'a> Cursor<'a> {
         (count <= self.body.len() - self.at).then_some(count)
     }
 
-    /// A number.
+    /// A number, put in as few bytes as can be.
+    #[inline]
     pub fn number(&mut self) -> Option<u64> {
+        match self.body.get(self.at) {
+            Some(byte) if *byte < 0x80 => {
+                self.at += 1;
+                Some(u64::from(*byte))
+            }
+            _ => self.long_number(),
+        }
+    }
+
+    fn long_number(&mut self) -> Option<u64> {
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = *self.body.get(self.at)?;
             self.at += 1;
             let bits = u64::from(byte & 0x7f);
-            if bits << shift >> shift != bits {
+            if bits << shift >> shift != bits || (byte == 0 && shift > 0) {
                 return None;
             }
             number |= bits << shift;
@@ -65,6 +76,15 @@ impl<'a> Cursor<'a> {
             }
         }
         None
+    }
+
+    /// Passes over so many numbers.
+    pub(crate) fn skip_numbers(&mut self, mut count: usize) -> Option<()> {
+        while count > 0 {
+            count -= usize::from(*self.body.get(self.at)? < 0x80);
+            self.at += 1;
+        }
+        Some(())
     }
 
     /// A number of either sign.

@@ -1,165 +1,112 @@
 //! The index of a layer: all of its metadata, with a content hash for each file, without its bytes.
+//!
+//! Layers of hundreds of thousands of files exist, and a view has several at once. An index is therefore held as it is stored, some 70 bytes
+//! for each file, of which the digest alone is 32. Beside the bytes there is a table with the place and the path of every eighth entry: to
+//! look a path up is to search in that and to go over a few entries, none of which is made a value unless it is the one.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::fmt;
+use std::ops::Range;
 
-use kiln_oci::digest::{Digest, Hasher};
+use kiln_oci::digest::Digest;
 
+use crate::bytes::Cursor;
+use crate::encoded::{Encoded, Paths, common, put_entry, put_path};
+pub use crate::entry::{Entry, Kind, Mtime};
+pub use crate::identity::{Identifier, Identity};
 use crate::path::LayerPath;
 
-/// One entry of a layer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Where.
-    pub path: LayerPath,
-    /// What.
-    pub kind: Kind,
-    /// Permission bits with setuid, setgid and sticky (`0o7777`).
-    pub mode: u32,
-    /// Owner inside the image.
-    pub uid: u32,
-    /// Group inside the image.
-    pub gid: u32,
-    /// Time of modification.
-    pub mtime: Mtime,
-    /// Extended attributes; overlayfs's own never appear here.
-    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// Where a file's bytes start in the layer's uncompressed tar, if the layer was packed or scanned.
-    pub offset: Option<u64>,
-}
+/// How many entries there are to each in the table.
+const BLOCK: usize = 8;
 
-/// Seconds and nanoseconds since 1970.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mtime {
-    /// Seconds, may be negative.
-    pub secs: i64,
-    /// Nanoseconds, below 10^9.
-    pub nanos: u32,
-}
-
-/// What an entry is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A regular file.
-    File {
-        /// Bytes.
-        size: u64,
-        /// SHA-256 of the content.
-        digest: Digest,
-    },
-    /// Another name of a regular file of the same layer.
-    Hardlink {
-        /// The name that carries the content (it sorts first).
-        target: LayerPath,
-    },
-    /// A directory. What it hides below is told by [`Index::opaque`].
-    Directory,
-    /// A symbolic link.
-    Symlink {
-        /// As written.
-        target: Vec<u8>,
-    },
-    /// A character device.
-    CharDevice {
-        /// Major number.
-        major: u32,
-        /// Minor number.
-        minor: u32,
-    },
-    /// A block device.
-    BlockDevice {
-        /// Major number.
-        major: u32,
-        /// Minor number.
-        minor: u32,
-    },
-    /// A named pipe.
-    Fifo,
-    /// The path (and all below it) is gone.
-    Whiteout,
-}
+/// Paths that are held in full have no more than so many times the bytes that they were read from. No tree comes near, but who means harm could
+/// have each path share almost all of a very long one.
+const MOST: usize = 64;
 
 /// A layer's entries, sorted by path, each path once; the root itself has none unless the tar named it. Beside them the directories that
 /// hide everything that lower layers have in them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct Index {
-    entries: Vec<Entry>,
+    /// As they were read, or just the entries.
+    bytes: Vec<u8>,
+    /// The entries in `bytes`.
+    body: Range<usize>,
+    count: usize,
+    table: Table,
     opaque: Vec<LayerPath>,
+}
+
+/// Where to find the first entry of each block.
+#[derive(Clone, Debug, Default)]
+struct Table {
+    spots: Vec<Spot>,
+    /// All their paths.
+    paths: Vec<u8>,
+}
+
+#[derive(Clone, Debug)]
+struct Spot {
+    /// What follows the path of the entry in the bytes.
+    at: usize,
+    /// Its path in the table.
+    path: Range<usize>,
+}
+
+impl Table {
+    /// Takes the next entry, number `count`, of which what follows its path starts `at`.
+    fn note(&mut self, count: usize, path: &[u8], at: usize) {
+        if count.is_multiple_of(BLOCK) {
+            let start = self.paths.len();
+            self.paths.extend_from_slice(path);
+            self.spots.push(Spot { at, path: start..self.paths.len() });
+        }
+    }
+
+    fn path(&self, spot: &Spot) -> &[u8] {
+        &self.paths[spot.path.clone()]
+    }
+
+    /// How many of the table's entries from `from` on are not after `path`.
+    fn up_to(&self, from: usize, path: &[u8]) -> usize {
+        let spots = self.spots.get(from..).unwrap_or_default();
+        spots.partition_point(|spot| self.path(spot) <= path)
+    }
+
+    fn shrink(&mut self) {
+        self.spots.shrink_to_fit();
+        self.paths.shrink_to_fit();
+    }
 }
 
 /// Makes an index entry by entry; see [`Index::builder`].
 #[derive(Debug, Default)]
 pub struct Builder {
-    entries: Vec<Entry>,
+    bytes: Vec<u8>,
+    count: usize,
+    table: Table,
+    /// The path of the last entry.
+    last: Vec<u8>,
 }
 
 impl Builder {
     /// Adds an entry, whose path sorts after that of the last.
     pub fn push(&mut self, entry: &Entry) {
-        debug_assert!(self.entries.last().is_none_or(|last| last.path < entry.path), "{:?}", entry.path);
-        self.entries.push(entry.clone());
+        let path = entry.path.as_bytes();
+        debug_assert!(self.count == 0 || self.last.as_slice() < path, "{:?}", entry.path);
+        put_path(&mut self.bytes, &self.last, path);
+        self.table.note(self.count, path, self.bytes.len());
+        self.last.clear();
+        self.last.extend_from_slice(path);
+        put_entry(&mut self.bytes, entry);
+        self.count += 1;
     }
 
     /// The index, with its opaque directories, which are sorted.
-    pub fn finish(self, opaque: Vec<LayerPath>) -> Index {
+    pub fn finish(mut self, opaque: Vec<LayerPath>) -> Index {
         debug_assert!(opaque.is_sorted_by(|a, b| a < b), "{opaque:?}");
-        Index { entries: self.entries, opaque }
-    }
-}
-
-/// Entries of an index in order, made as they are asked for.
-#[derive(Clone, Debug)]
-pub struct Iter<'a> {
-    entries: std::slice::Iter<'a, Entry>,
-}
-
-impl Iterator for Iter<'_> {
-    type Item = Entry;
-
-    fn next(&mut self) -> Option<Entry> {
-        self.entries.next().cloned()
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.entries.size_hint()
-    }
-}
-
-/// A place among the entries of an index that moves forward.
-#[derive(Clone, Debug)]
-pub(crate) struct Finger<'a> {
-    index: &'a Index,
-    at: usize,
-}
-
-impl Finger<'_> {
-    /// The path of the entry that is pointed at; `None` at the end.
-    pub(crate) fn path(&self) -> Option<&[u8]> {
-        self.index.entries.get(self.at).map(|entry| entry.path.as_bytes())
-    }
-
-    /// The entry that is pointed at; `None` at the end.
-    pub(crate) fn entry(&self) -> Option<Entry> {
-        self.index.entries.get(self.at).cloned()
-    }
-
-    /// Goes to the next.
-    pub(crate) fn step(&mut self) {
-        self.at += 1;
-    }
-
-    /// Goes to the first entry that is not before `path`; stays if that is behind.
-    pub(crate) fn seek(&mut self, path: &[u8]) {
-        let rest = self.index.entries.get(self.at..).unwrap_or_default();
-        self.at += rest.partition_point(|entry| entry.path.as_bytes() < path);
-    }
-}
-
-impl<'a> IntoIterator for &'a Index {
-    type Item = Entry;
-    type IntoIter = Iter<'a>;
-
-    fn into_iter(self) -> Iter<'a> {
-        self.iter()
+        self.bytes.shrink_to_fit();
+        self.table.shrink();
+        Index { body: 0..self.bytes.len(), bytes: self.bytes, count: self.count, table: self.table, opaque }
     }
 }
 
@@ -186,55 +133,134 @@ impl Index {
         Self::from_sorted(entries, opaque)
     }
 
+    /// Reads the `body` of `bytes`: how many entries there are, the entries, how many opaque directories, those. All is checked here, so that
+    /// nothing need be later. Of bytes that are no index, where that shows.
+    pub(crate) fn read(bytes: Vec<u8>, body: Range<usize>) -> Result<Self, usize> {
+        let mut from = Cursor::new(&bytes[..body.end], body.start);
+        let Some((count, table, body)) = read_entries(&mut from) else { return Err(from.position()) };
+        let Some(opaque) = read_opaque(&mut from) else { return Err(from.position()) };
+        Ok(Self { bytes, body, count, table, opaque })
+    }
+
+    /// The entries as bytes.
+    pub(crate) fn encoded(&self) -> &[u8] {
+        &self.bytes[self.body.clone()]
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.count
     }
 
     /// Whether there are none. There may be opaque directories still.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.count == 0
     }
 
     /// The entries in order.
     pub fn iter(&self) -> Iter<'_> {
-        Iter { entries: self.entries.iter() }
+        Iter { finger: Finger::at(self, b"") }
     }
 
-    /// The entries from the first that is `path` or sorts after it.
-    pub fn starting_at(&self, path: &LayerPath) -> Iter<'_> {
-        let start = self.entries.partition_point(|e| e.path < *path);
-        Iter { entries: self.entries[start..].iter() }
-    }
-
-    /// A place before the first entry whose path is `path` or sorts after it.
+    /// A place at the first entry whose path is `path` or sorts after it.
     pub(crate) fn finger(&self, path: &[u8]) -> Finger<'_> {
-        let mut finger = Finger { index: self, at: 0 };
-        finger.seek(path);
-        finger
+        Finger::at(self, path)
     }
 
     /// The entry at exactly `path`.
     pub fn get(&self, path: &LayerPath) -> Option<Entry> {
-        self.position(path).map(|i| self.entries[i].clone())
+        self.find(path.as_bytes())?.1.entry(path.clone())
     }
 
     /// How many entries come before that at exactly `path`; `None` if there is none.
     pub fn position(&self, path: &LayerPath) -> Option<usize> {
-        self.entries.binary_search_by(|e| e.path.cmp(path)).ok()
+        Some(self.find(path.as_bytes())?.0)
     }
 
-    /// Whether there is an entry at `path`, and whether that is a directory.
+    /// Whether what is at exactly `path` is a directory; `None` if there is nothing.
     pub fn is_directory(&self, path: &LayerPath) -> Option<bool> {
-        self.position(path).map(|i| self.entries[i].kind == Kind::Directory)
+        Some(self.find(path.as_bytes())?.1.is_directory())
     }
 
-    /// The entries at and below `dir`.
-    pub fn within(&self, dir: &LayerPath) -> impl Iterator<Item = Entry> {
-        // Siblings such as `dir-x` sort between `dir` and `dir/x`, so those are stepped over.
-        self.starting_at(dir)
-            .take_while(move |e| e.path.as_bytes().starts_with(dir.as_bytes()))
-            .filter(move |e| e.path.is_within(dir))
+    /// What the layer says of `path`.
+    pub(crate) fn said_of(&self, path: &LayerPath) -> Said {
+        let below = |found| if found { Said::Below } else { Said::Nothing };
+        let hit = self.search(0, path.as_bytes()).filter(|hit| hit.common == path.as_bytes().len());
+        let said = match hit.as_ref().map(|hit| hit.rest.first()) {
+            None => Said::Nothing,
+            Some(None) => {
+                hit.and_then(|hit| hit.entry()?.entry(path.clone())).map_or(Said::Nothing, Said::Entry)
+            }
+            Some(Some(b'/')) => Said::Below,
+            // Siblings such as `path-x` come before `path/x`.
+            Some(Some(_)) => {
+                let inside = [path.as_bytes(), b"/"].concat();
+                below(self.search(0, &inside).is_some_and(|hit| hit.common == inside.len()))
+            }
+        };
+        match said {
+            Said::Nothing => {
+                let at = self.opaque.partition_point(|dir| dir < path);
+                below(
+                    self.opaque[at..]
+                        .iter()
+                        .take_while(|dir| dir.as_bytes().starts_with(path.as_bytes()))
+                        .any(|dir| dir.is_within(path)),
+                )
+            }
+            said => said,
+        }
+    }
+
+    fn find(&self, path: &[u8]) -> Option<(usize, Encoded<'_>)> {
+        let hit = self.search(0, path).filter(|hit| hit.common == path.len() && hit.rest.is_empty())?;
+        Some((hit.number, hit.entry()?))
+    }
+
+    /// The first entry that is not before `path`. Entry number `block` of the table is not behind it, or the first.
+    fn search<'a>(&'a self, block: usize, path: &[u8]) -> Option<Hit<'a>> {
+        let next = block + self.table.up_to(block, path);
+        if let Some(hit) = next.checked_sub(1).and_then(|block| self.search_block(block, path)) {
+            return Some(hit);
+        }
+        let spot = self.table.spots.get(next)?;
+        let found = self.table.path(spot);
+        let common = common(found, path);
+        Some(Hit { number: next * BLOCK, common, rest: &found[common..], from: self.cursor(spot.at) })
+    }
+
+    /// The first entry that is not before `path`, up to the next entry of the table. No path is put together for that: of each entry it
+    /// is known how much it shares with the one before, of that how much it shares with `path`.
+    fn search_block<'a>(&'a self, block: usize, path: &[u8]) -> Option<Hit<'a>> {
+        let spot = self.table.spots.get(block)?;
+        let found = self.table.path(spot);
+        let mut from = self.cursor(spot.at);
+        let mut same = common(found, path);
+        if same == path.len() {
+            return Some(Hit { number: block * BLOCK, common: same, rest: &found[same..], from });
+        }
+        for number in block * BLOCK + 1..self.count.min((block + 1) * BLOCK) {
+            Encoded::skip(&mut from)?;
+            let shared = usize::try_from(from.number()?).ok()?;
+            let (rest, left) = (from.bytes()?, path.get(same..)?);
+            match shared.cmp(&same) {
+                // It differs from `path` where the one before does.
+                Ordering::Greater => {}
+                Ordering::Less => return Some(Hit { number, common: shared, rest, from }),
+                Ordering::Equal => {
+                    let more = common(rest, left);
+                    if left.get(more).is_none_or(|byte| rest.get(more).is_some_and(|found| found > byte)) {
+                        return Some(Hit { number, common: same + more, rest: &rest[more..], from });
+                    }
+                    same += more;
+                }
+            }
+        }
+        None
+    }
+
+    fn cursor(&self, at: usize) -> Cursor<'_> {
+        Cursor::new(&self.bytes[..self.body.end], at)
     }
 
     /// Directories that hide everything that lower layers have in them; sorted.
@@ -258,88 +284,186 @@ impl Index {
         self.identity().layer
     }
 
-    fn identity(&self) -> Identity {
+    /// Both of these.
+    pub fn identity(&self) -> Identity {
         let mut identifier = Identifier::default();
-        self.entries.iter().for_each(|entry| identifier.add(entry));
+        let mut finger = Finger::at(self, b"");
+        while let Some(entry) = &finger.entry {
+            identifier.add_encoded(&finger.path, entry);
+            finger.step();
+        }
         identifier.finish(&self.opaque)
     }
 }
 
-/// What names a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// See [`Index::content_id`].
-    pub content: Digest,
-    /// See [`Index::layer_id`].
-    pub layer: Digest,
+/// What an index says of a path.
+pub(crate) enum Said {
+    /// There is this.
+    Entry(Entry),
+    /// There is no entry, but one below, or an opaque mark here or below.
+    Below,
+    /// Nothing at all.
+    Nothing,
 }
 
-/// Finds the [`Identity`] of a layer whose entries come one by one, in order.
-#[derive(Debug)]
-pub struct Identifier {
-    content: Hasher,
-    /// Equal neighbours count as one: of a context many files have one time.
-    times: Vec<(Mtime, u32)>,
+/// An entry that a path was compared with.
+struct Hit<'a> {
+    number: usize,
+    /// How many bytes they share.
+    common: usize,
+    /// The rest of the entry's path.
+    rest: &'a [u8],
+    /// Behind the path.
+    from: Cursor<'a>,
 }
 
-impl Default for Identifier {
-    fn default() -> Self {
-        let mut content = Hasher::new();
-        content.part(b"kiln layer content 1");
-        Self { content, times: Vec::new() }
+impl<'a> Hit<'a> {
+    fn entry(&self) -> Option<Encoded<'a>> {
+        Encoded::take(&mut self.from.clone())
     }
 }
 
-impl Identifier {
-    /// Adds an entry.
-    pub fn add(&mut self, entry: &Entry) {
-        hash_entry(&mut self.content, entry);
-        match self.times.last_mut() {
-            Some((time, count)) if *time == entry.mtime && *count < u32::MAX => *count += 1,
-            _ => self.times.push((entry.mtime, 1)),
+/// The entries: how many, where those of the table are, and from where to where they go.
+fn read_entries(from: &mut Cursor<'_>) -> Option<(usize, Table, Range<usize>)> {
+    let count = from.count()?;
+    let start = from.position();
+    let (mut paths, mut table) = (Paths::default(), Table::default());
+    for number in 0..count {
+        let path = paths.take(from)?;
+        table.note(number, path, from.position());
+        if table.paths.len() > MOST * from.position() {
+            return None;
+        }
+        Encoded::take(from).filter(Encoded::is_valid)?;
+    }
+    table.shrink();
+    Some((count, table, start..from.position()))
+}
+
+fn read_opaque(from: &mut Cursor<'_>) -> Option<Vec<LayerPath>> {
+    let (mut paths, mut opaque, mut size) = (Paths::default(), Vec::new(), 0);
+    for _ in 0..from.count()? {
+        let path = paths.take(from)?;
+        size += path.len();
+        if size > MOST * from.position() {
+            return None;
+        }
+        opaque.push(LayerPath::of_clean(path.to_vec()));
+    }
+    from.is_at_end().then_some(opaque)
+}
+
+impl PartialEq for Index {
+    fn eq(&self, other: &Self) -> bool {
+        self.encoded() == other.encoded() && self.opaque == other.opaque
+    }
+}
+
+impl Eq for Index {}
+
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let entries: Vec<Entry> = self.iter().collect();
+        f.debug_struct("Index").field("entries", &entries).field("opaque", &self.opaque).finish()
+    }
+}
+
+impl<'a> IntoIterator for &'a Index {
+    type Item = Entry;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+/// Entries of an index in order, made as they are asked for.
+#[derive(Clone, Debug)]
+pub struct Iter<'a> {
+    finger: Finger<'a>,
+}
+
+impl Iterator for Iter<'_> {
+    type Item = Entry;
+
+    fn next(&mut self) -> Option<Entry> {
+        let entry = self.finger.entry();
+        self.finger.step();
+        entry
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.finger.index.count.saturating_sub(self.finger.number);
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Iter<'_> {}
+
+/// A place among the entries of an index, that moves forward.
+#[derive(Clone, Debug)]
+pub(crate) struct Finger<'a> {
+    index: &'a Index,
+    /// Which entry it is.
+    number: usize,
+    path: Vec<u8>,
+    /// `None` at the end.
+    entry: Option<Encoded<'a>>,
+    /// Behind it.
+    from: Cursor<'a>,
+}
+
+impl<'a> Finger<'a> {
+    /// At the first entry that is not before `path`.
+    fn at(index: &'a Index, path: &[u8]) -> Self {
+        let from = index.cursor(index.body.end);
+        let mut finger = Self { index, number: index.count, path: Vec::new(), entry: None, from };
+        if let Some(hit) = index.search(0, path) {
+            finger.go_to(path, hit);
+        }
+        finger
+    }
+
+    /// The path of the entry that is pointed at; `None` at the end.
+    pub(crate) fn path(&self) -> Option<&[u8]> {
+        self.entry.as_ref().map(|_| self.path.as_slice())
+    }
+
+    /// The entry that is pointed at; `None` at the end.
+    pub(crate) fn entry(&self) -> Option<Entry> {
+        self.entry.as_ref()?.entry(LayerPath::of_clean(self.path.clone()))
+    }
+
+    /// Goes to the next.
+    pub(crate) fn step(&mut self) {
+        self.number += 1;
+        self.entry = if self.number < self.index.count { self.take() } else { None };
+    }
+
+    fn take(&mut self) -> Option<Encoded<'a>> {
+        let shared = usize::try_from(self.from.number()?).ok()?;
+        self.path.truncate(shared);
+        self.path.extend_from_slice(self.from.bytes()?);
+        Encoded::take(&mut self.from)
+    }
+
+    /// Goes to the first entry that is not before `path`; stays if that is behind.
+    pub(crate) fn seek(&mut self, path: &[u8]) {
+        if self.path().is_none_or(|found| found >= path) {
+            return;
+        }
+        match self.index.search(self.number / BLOCK, path) {
+            Some(hit) => self.go_to(path, hit),
+            None => (self.number, self.entry) = (self.index.count, None),
         }
     }
 
-    /// What all of them make together with the `opaque` directories, sorted.
-    pub fn finish(mut self, opaque: &[LayerPath]) -> Identity {
-        self.content.part(b"opaque");
-        opaque.iter().for_each(|path| self.content.part(path.as_bytes()));
-        let content = self.content.finish();
-        let mut hasher = Hasher::new();
-        hasher.part(content.as_bytes());
-        for (time, count) in self.times {
-            for _ in 0..count {
-                hasher.update(&time.secs.to_le_bytes());
-                hasher.update(&time.nanos.to_le_bytes());
-            }
-        }
-        Identity { content, layer: hasher.finish() }
-    }
-}
-
-fn hash_entry(hasher: &mut Hasher, entry: &Entry) {
-    hasher.part(entry.path.as_bytes());
-    let (tag, numbers, bytes): (u8, [u64; 2], &[u8]) = match &entry.kind {
-        Kind::File { size, digest } => (b'f', [*size, 0], digest.as_bytes()),
-        Kind::Hardlink { target } => (b'h', [0, 0], target.as_bytes()),
-        Kind::Directory => (b'd', [0, 0], b""),
-        Kind::Symlink { target } => (b'l', [0, 0], target),
-        Kind::CharDevice { major, minor } => (b'c', [u64::from(*major), u64::from(*minor)], b""),
-        Kind::BlockDevice { major, minor } => (b'b', [u64::from(*major), u64::from(*minor)], b""),
-        Kind::Fifo => (b'p', [0, 0], b""),
-        Kind::Whiteout => (b'w', [0, 0], b""),
-    };
-    hasher.update(&[tag]);
-    for number in numbers {
-        hasher.update(&number.to_le_bytes());
-    }
-    hasher.part(bytes);
-    for number in [entry.mode, entry.uid, entry.gid] {
-        hasher.update(&number.to_le_bytes());
-    }
-    hasher.update(&(entry.xattrs.len() as u64).to_le_bytes());
-    for (name, value) in &entry.xattrs {
-        hasher.part(name);
-        hasher.part(value);
+    fn go_to(&mut self, path: &[u8], hit: Hit<'a>) {
+        self.number = hit.number;
+        self.path.clear();
+        self.path.extend_from_slice(&path[..hit.common]);
+        self.path.extend_from_slice(hit.rest);
+        self.from = hit.from;
+        self.entry = Encoded::take(&mut self.from);
     }
 }

@@ -3,7 +3,7 @@
 //! A layer has three forms, each made only when something needs it.
 //!
 //! - The **index** ([`index::Index`]): sorted entries with all metadata, a content hash for each file, whiteouts and
-//!   opaque directories, and no bytes. Path lookups, cache keys, `COPY --from` and diffs need nothing else. It comes
+//!   opaque directories, and no bytes; held in memory as it is stored. Path lookups, cache keys, `COPY --from` and diffs need nothing else. It comes
 //!   from scanning a blob ([`tar::scan`]), from packing ([`pack`]), or from what a command left in an overlay's upper
 //!   directory ([`diff`]); [`codec`] stores it.
 //! - The **tree**: an unpacked directory that overlayfs mounts as a lower layer, made by [`unpack`] or
@@ -50,7 +50,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Modules, from the ground up: [`bytes`], [`path`], [`stop`] and [`xattr`]; [`index`] and [`rows`]; [`codec`], [`compress`], [`passwd`], [`tar`] and
+//! Modules, from the ground up: [`bytes`], [`path`], [`stop`] and [`xattr`]; [`rows`]; [`index`], with what its entries are and how
+//! they are encoded; [`codec`], [`compress`], [`passwd`], [`tar`] and
 //! [`tree`]; [`handle`]; [`view`]; [`unpack`] and [`diff`]; [`pack`]; [`amend`] and [`flatten`].
 
 pub mod amend;
@@ -58,8 +59,11 @@ pub mod bytes;
 pub mod codec;
 pub mod compress;
 pub mod diff;
+mod encoded;
+mod entry;
 pub mod flatten;
 pub mod handle;
+mod identity;
 pub mod index;
 pub mod pack;
 pub mod passwd;

@@ -36,8 +36,18 @@ impl LayerPath {
 
     /// The path that is written exactly so; `None` if `raw` is not clean.
     pub fn exact(raw: &[u8]) -> Option<Self> {
-        let is_name = |part: &[u8]| !matches!(part, b"" | b"." | b"..");
-        (raw.is_empty() || raw.split(|b| *b == b'/').all(is_name)).then(|| Self(raw.to_vec()))
+        Self::is_clean(raw).then(|| Self(raw.to_vec()))
+    }
+
+    /// Whether [`LayerPath::clean`] would leave `raw` as it is.
+    pub(crate) fn is_clean(raw: &[u8]) -> bool {
+        raw.is_empty() || !raw.split(|b| *b == b'/').any(|part| matches!(part, b"" | b"." | b".."))
+    }
+
+    /// A path of bytes that are known to be clean.
+    pub(crate) fn of_clean(raw: Vec<u8>) -> Self {
+        debug_assert!(Self::is_clean(&raw), "{raw:?}");
+        Self(raw)
     }
 
     /// The bytes.

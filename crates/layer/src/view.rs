@@ -6,16 +6,42 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::handle::{ContentError, LayerHandle};
-use crate::index::{Entry, Finger, Index, Kind, Mtime};
+use crate::index::{Entry, Finger, Index, Kind, Mtime, Said};
 use crate::path::LayerPath;
 
 /// Layers, lowest first.
 #[derive(Clone, Debug, Default)]
 pub struct View {
     layers: Vec<Arc<LayerHandle>>,
+    descent: Arc<Mutex<Descent>>,
+}
+
+/// The way to the directory about which a view was asked last: the next is mostly there or near.
+#[derive(Debug, Default)]
+struct Descent {
+    /// From the root on, and of each the lowest layer that may have something inside.
+    way: Vec<(LayerPath, usize)>,
+}
+
+impl Descent {
+    fn bottom(&mut self, layers: &[Arc<LayerHandle>], dir: &LayerPath) -> usize {
+        while self.way.last().is_some_and(|(last, _)| !dir.is_within(last)) {
+            self.way.pop();
+        }
+        let last = self.way.last().map(|(last, _)| last);
+        let rest = std::iter::successors(Some(dir.clone()), LayerPath::parent);
+        let mut rest: Vec<LayerPath> = rest.take_while(|dir| Some(dir) != last).collect();
+        let mut bottom = self.way.last().map_or(0, |(_, bottom)| *bottom);
+        while let Some(dir) = rest.pop() {
+            let above = bottom + 1..layers.len();
+            bottom = above.rev().find(|number| closes(&layers[*number].index, &dir)).unwrap_or(bottom);
+            self.way.push((dir, bottom));
+        }
+        bottom
+    }
 }
 
 /// Something that the view shows.
@@ -67,7 +93,7 @@ const HOPS: usize = 40;
 impl View {
     /// A view of `layers`, lowest first.
     pub fn new(layers: Vec<Arc<LayerHandle>>) -> Self {
-        Self { layers }
+        Self { layers, descent: Arc::default() }
     }
 
     /// The layers, lowest first.
@@ -80,25 +106,22 @@ impl View {
     pub fn with(&self, layer: Arc<LayerHandle>) -> Self {
         let mut layers = self.layers.clone();
         layers.push(layer);
-        Self { layers }
+        Self::new(layers)
     }
 
     /// What stands at exactly `path`; no symbolic link is followed. The root is always there.
     pub fn lookup(&self, path: &LayerPath) -> Option<Found> {
         let mut implied = path.is_root().then_some(0);
-        for (number, layer) in self.layers.iter().enumerate().rev() {
-            let index = &layer.index;
-            match index.get(path) {
-                Some(entry) if entry.kind == Kind::Directory => return Some(found(number, entry)),
-                Some(entry) => {
+        let bottom = path.parent().map_or(0, |parent| self.bottom(&parent));
+        for (number, layer) in self.layers.iter().enumerate().skip(bottom).rev() {
+            match layer.index.said_of(path) {
+                Said::Entry(entry) if entry.kind == Kind::Directory => return Some(found(number, entry)),
+                Said::Entry(entry) => {
                     let shown = entry.kind != Kind::Whiteout && implied.is_none();
                     return if shown { Some(found(number, entry)) } else { implied_at(implied, path) };
                 }
-                None if implied.is_none() && implies(index, path) => implied = Some(number),
-                None => {}
-            }
-            if path.parent().is_some_and(|parent| closes(index, &parent)) {
-                break;
+                Said::Below => implied = implied.or(Some(number)),
+                Said::Nothing => {}
             }
         }
         implied_at(implied, path)
@@ -187,15 +210,16 @@ impl View {
 
     /// The layers that may have something to say about what is in `dir`, uppermost first.
     fn open_layers(&self, dir: &LayerPath) -> Vec<usize> {
-        let mut open = Vec::new();
-        for (number, layer) in self.layers.iter().enumerate().rev() {
-            // What stands at `dir` in this layer is no directory: neither it nor lower layers have anything inside.
-            open.push(number);
-            if closes(&layer.index, dir) {
-                break;
-            }
+        (self.bottom(dir)..self.layers.len()).rev().collect()
+    }
+
+    /// The lowest layer that may have something to say about what is in `dir`: it or something above closes it to all that are lower.
+    fn bottom(&self, dir: &LayerPath) -> usize {
+        match self.descent.try_lock() {
+            Ok(mut descent) => descent.bottom(&self.layers, dir),
+            // Another thread is asking.
+            Err(_) => Descent::default().bottom(&self.layers, dir),
         }
-        open
     }
 
     fn merge(&self, dir: &LayerPath, layers: &[usize]) -> BTreeMap<Vec<u8>, Child> {
@@ -307,26 +331,9 @@ pub fn implicit_directory(path: LayerPath) -> Entry {
     }
 }
 
-/// Whether `index` has something below `path`, or marks it.
-fn implies(index: &Index, path: &LayerPath) -> bool {
-    let start = path.join([0]);
-    if index.finger(start.as_bytes()).path().is_some_and(|found| is_below(found, &start)) {
-        return true;
-    }
-    let at = index.opaque().partition_point(|dir| *dir < start);
-    index.is_opaque(path) || index.opaque().get(at).is_some_and(|dir| is_below(dir.as_bytes(), &start))
-}
-
-/// Whether `index` hides all that lower layers have inside of `dir`.
+/// Whether `index` by what it has at `dir` hides all that lower layers have inside.
 fn closes(index: &Index, dir: &LayerPath) -> bool {
-    let mut at = Some(dir.clone());
-    while let Some(path) = at {
-        if index.is_opaque(&path) || index.is_directory(&path) == Some(false) {
-            return true;
-        }
-        at = path.parent();
-    }
-    false
+    index.is_opaque(dir) || index.is_directory(dir) == Some(false)
 }
 
 /// Whether `path` stands below the directory of which `first` is the first path that could be inside.

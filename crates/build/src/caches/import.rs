@@ -81,7 +81,7 @@ impl Import<'_> {
         let wrong = |detail: String| malformed(self.place, &format!("index {}", cache.index.digest), detail);
         let bytes = read_small(self.place, &cache.index)?;
         let plain = unpack(&bytes, LARGEST_INDEX).map_err(|e| wrong(e.to_string()))?;
-        let index = codec::decode(&plain).map_err(|e| wrong(e.to_string()))?;
+        let index = codec::decode(plain).map_err(|e| wrong(e.to_string()))?;
         if let Some(device) = index.iter().find(|entry| is_machines(&entry.kind)) {
             let detail = format!("{} is a device, which has no place in a cache", device.path.display());
             return Err(wrong(detail).into());

@@ -170,9 +170,9 @@ impl UnfinishedTree {
 
 /// Takes the directory `dir`, which holds exactly what `index` tells, as the tree of a new layer: a rename, no copy.
 pub(crate) fn keep_tree(store: &Store, index: Index, dir: &Path) -> Result<Layer, BuildErrorKind> {
-    let id = save_index(store, &index)?;
-    place_tree(store, &id, dir)?;
-    Ok(Layer::with_index(id, Arc::new(index)))
+    let identity = save_index(store, &index)?;
+    place_tree(store, &identity.layer, dir)?;
+    Ok(Layer::with_index(identity, Arc::new(index)))
 }
 
 fn place_tree(store: &Store, id: &Digest, dir: &Path) -> Result<(), BuildErrorKind> {

@@ -61,9 +61,10 @@ pub(crate) fn base_index(
     let read = || {
         let bytes = read_small(place.as_ref(), &base.index).map_err(|e| e.to_string())?;
         let plain = unpack(&bytes, LARGEST_INDEX).map_err(|e| e.to_string())?;
-        let index = codec::decode(&plain).map_err(|e| e.to_string())?;
-        let name = key::chain(&base.diff_id.0, &index.layer_id());
-        let same = name == *id && index.content_id() == base.content;
+        let index = codec::decode(plain).map_err(|e| e.to_string())?;
+        let identity = index.identity();
+        let name = key::chain(&base.diff_id.0, &identity.layer);
+        let same = name == *id && identity.content == base.content;
         if same { Ok(index) } else { Err(format!("{} tells of another layer", place.name())) }
     };
     read().map_err(|reason: String| {
@@ -129,11 +130,12 @@ fn first<T>(
 fn read_index(id: &Digest, offer: &Offer, blob: &Descriptor) -> Result<Index, BuildErrorKind> {
     let bytes = read_small(offer.place.as_ref(), blob)?;
     let plain = unpack(&bytes, LARGEST_INDEX).map_err(|e| wrong(offer, blob, &e.to_string()))?;
-    let index = codec::decode(&plain).map_err(|e| wrong(offer, blob, &e.to_string()))?;
-    if index.layer_id() != *id {
+    let index = codec::decode(plain).map_err(|e| wrong(offer, blob, &e.to_string()))?;
+    let identity = index.identity();
+    if identity.layer != *id {
         return Err(wrong(offer, blob, "it is the index of another layer"));
     }
-    if index.content_id() != offer.content {
+    if identity.content != offer.content {
         return Err(wrong(offer, blob, "its files are not those that the record tells of"));
     }
     Ok(index)

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use kiln_layer::codec::{self, Encoder};
 use kiln_layer::compress::Format;
-use kiln_layer::index::{Entry, Identifier, Index};
+use kiln_layer::index::{Entry, Identifier, Identity, Index};
 use kiln_layer::pack::{Entries, PackError};
 use kiln_oci::descriptor::Descriptor;
 use kiln_oci::digest::{DiffId, Digest};
@@ -33,17 +33,17 @@ pub(crate) struct Blob {
 pub(crate) fn load_index(store: &Store, id: &Digest) -> Result<Index, BuildErrorKind> {
     let path = store.index_path(id);
     let bytes = fs_err::read(&path)?;
-    codec::decode(&bytes).map_err(|error| BuildErrorKind::Store {
+    codec::decode(bytes).map_err(|error| BuildErrorKind::Store {
         problem: format!("{error}; remove the file, and the next build makes it again"),
         path,
     })
 }
 
-/// Writes an index; its layer's id is the result. Idempotent.
-pub(crate) fn save_index(store: &Store, index: &Index) -> Result<Digest, BuildErrorKind> {
-    let id = index.layer_id();
-    save_index_as(store, &id, index)?;
-    Ok(id)
+/// Writes an index; what its layer is called is the result. Idempotent.
+pub(crate) fn save_index(store: &Store, index: &Index) -> Result<Identity, BuildErrorKind> {
+    let identity = index.identity();
+    save_index_as(store, &identity.layer, index)?;
+    Ok(identity)
 }
 
 /// Writes the index of layer `id`. Idempotent.

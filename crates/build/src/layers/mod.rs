@@ -15,7 +15,7 @@ pub(crate) mod trees;
 use std::sync::{Arc, OnceLock};
 
 use kiln_layer::handle::LayerHandle;
-use kiln_layer::index::Index;
+use kiln_layer::index::{Identity, Index};
 use kiln_layer::view::View;
 use kiln_oci::descriptor::Descriptor;
 use kiln_oci::digest::{DiffId, Digest};
@@ -67,13 +67,8 @@ impl Layer {
     }
 
     /// A layer just made.
-    pub(crate) fn with_index(id: Digest, index: Arc<Index>) -> Self {
-        Self::with_id(id, index)
-    }
-
-    fn with_id(id: Digest, index: Arc<Index>) -> Self {
-        let content = index.content_id();
-        Self { index: OnceLock::from(index), ..Self::new(id, content, None) }
+    pub(crate) fn with_index(identity: Identity, index: Arc<Index>) -> Self {
+        Self { index: OnceLock::from(index), ..Self::new(identity.layer, identity.content, None) }
     }
 
     /// The same, with word on where its times come from.
@@ -93,8 +88,8 @@ impl Layer {
     }
 
     /// A base image's layer that just came.
-    pub(crate) fn pulled(id: Digest, pulled: Pulled, index: Arc<Index>) -> Self {
-        Self { pulled: Some(pulled), ..Self::with_id(id, index) }
+    pub(crate) fn pulled(identity: Identity, pulled: Pulled, index: Arc<Index>) -> Self {
+        Self { pulled: Some(pulled), ..Self::with_index(identity, index) }
     }
 
     /// Its index.

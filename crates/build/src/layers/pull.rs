@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use kiln_layer::compress::decompressor;
+use kiln_layer::index::Identity;
 use kiln_layer::tar::TarError;
 use kiln_layer::tar::scan::{NullSink, Scanned, Sink, scan};
 use kiln_layer::unpack::UnpackError;
@@ -152,13 +153,13 @@ impl<'a> Puller<'a> {
 
     fn keep(&self, descriptor: &Descriptor, scanned: Scanned) -> Result<Arc<Layer>, BuildErrorKind> {
         // A layer that kiln made of the same files has another tar, and so other offsets in its index.
-        let id = key::chain(&scanned.diff_id.0, &scanned.index.layer_id());
-        save_index_as(self.store, &id, &scanned.index)?;
-        let content = scanned.index.content_id();
-        let record = BlobRecord { layer: id, content, diff_id: scanned.diff_id };
+        let Identity { content, layer } = scanned.index.identity();
+        let layer = key::chain(&scanned.diff_id.0, &layer);
+        save_index_as(self.store, &layer, &scanned.index)?;
+        let record = BlobRecord { layer, content, diff_id: scanned.diff_id };
         write_json(&self.store.tmp(), &self.store.base_path(&descriptor.digest), &record)?;
         let pulled = Pulled { descriptor: descriptor.clone(), diff_id: scanned.diff_id };
-        Ok(Arc::new(Layer::pulled(id, pulled, Arc::new(scanned.index))))
+        Ok(Arc::new(Layer::pulled(Identity { content, layer }, pulled, Arc::new(scanned.index))))
     }
 }
 

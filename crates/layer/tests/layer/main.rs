@@ -9,6 +9,7 @@ mod diff;
 mod foreign;
 mod golden;
 mod hostile;
+mod index;
 mod pack;
 mod support;
 mod unpack;
