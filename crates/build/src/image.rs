@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use kiln_layer::flatten::flatten;
-use kiln_layer::index::{Entry, Kind, Mtime};
-use kiln_layer::pack::{Content, PackEntry, PackError, pack, write_tree};
+use kiln_layer::flatten::{Flattened, flatten};
+use kiln_layer::index::{Entry, Mtime};
+use kiln_layer::pack::{Content, Entries, PackEntry, PackError, Take, pack_telling, write_tree};
 use kiln_layer::path::LayerPath;
 use kiln_layer::stop::{Stop, was_stopped};
 use kiln_layer::unpack::{Form, Owners, Unpacker};
-use kiln_layer::view::View;
+use kiln_layer::view::{View, implicit_directory};
 use kiln_oci::compose::{ImageParts, config_bytes};
 use kiln_oci::config::ImageConfig;
 use kiln_oci::descriptor::Descriptor;
@@ -178,7 +178,8 @@ impl Engine {
     ) -> Result<(), BuildError> {
         let _lease = self.store.lease()?;
         let out = Stop::when(cancel).over(out);
-        Ok(pack(&self.files(built)?, &[], out, None).map(drop).map_err(interrupted)?)
+        let files = self.files(built)?;
+        Ok(pack_telling(&files, &[], (out, None), &mut |_, _| Ok(())).map(drop).map_err(interrupted)?)
     }
 
     /// As [`Engine::write_rootfs_tar`] for several platforms: each in a folder of the archive.
@@ -189,42 +190,45 @@ impl Engine {
         cancel: &AtomicBool,
     ) -> Result<(), BuildError> {
         let _lease = self.store.lease()?;
-        let mut entries: Vec<PackEntry> = Vec::new();
+        let mut all = Vec::new();
         for (folder, built) in parts {
             let folder = LayerPath::clean(folder);
             let secs = built.source_date_epoch.unwrap_or_default();
-            entries.push(PackEntry {
-                entry: Entry {
-                    path: folder.clone(),
-                    kind: Kind::Directory,
-                    mode: 0o755,
-                    uid: 0,
-                    gid: 0,
-                    mtime: Mtime { secs, nanos: 0 },
-                    xattrs: BTreeMap::new(),
-                    offset: None,
-                },
-                content: Content::None,
-            });
-            for mut one in self.files(built)? {
-                one.entry.path = folder.join(one.entry.path.as_bytes());
-                if let Kind::Hardlink { target } = &mut one.entry.kind {
-                    *target = folder.join(target.as_bytes());
-                }
-                entries.push(one);
-            }
+            let entry = Entry { mtime: Mtime { secs, nanos: 0 }, ..implicit_directory(folder.clone()) };
+            all.push((entry, self.files(built)?.in_directory(folder)));
         }
-        entries.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
+        all.sort_by(|(a, _), (b, _)| a.path.cmp(&b.path));
         let out = Stop::when(cancel).over(out);
-        Ok(pack(&entries, &[], out, None).map(drop).map_err(interrupted)?)
+        Ok(pack_telling(&Folders(all), &[], (out, None), &mut |_, _| Ok(()))
+            .map(drop)
+            .map_err(interrupted)?)
     }
 
-    fn files(&self, built: &Built) -> Result<Vec<PackEntry>, BuildErrorKind> {
-        let mut entries = flatten(&self.view(built)?);
-        if let Some(secs) = built.source_date_epoch {
-            entries.iter_mut().for_each(|e| e.entry.mtime = Mtime { secs, nanos: 0 });
+    fn files(&self, built: &Built) -> Result<Flattened, BuildErrorKind> {
+        let time = built.source_date_epoch.map(|secs| Mtime { secs, nanos: 0 });
+        Ok(flatten(&self.view(built)?).at(time))
+    }
+}
+
+/// Directories, sorted, and what is in each.
+struct Folders(Vec<(Entry, Flattened)>);
+
+impl Entries for Folders {
+    fn count(&self) -> usize {
+        self.0.iter().map(|(_, files)| 1 + files.count()).sum()
+    }
+
+    fn each(&self, take: &mut Take<'_>) -> Result<(), PackError> {
+        // `a-x` comes after `a` and before what is in it.
+        let mut waiting: BTreeMap<LayerPath, &Flattened> = BTreeMap::new();
+        for (folder, files) in &self.0 {
+            while let Some(first) = waiting.first_entry().filter(|first| *first.key() < folder.path) {
+                first.remove().each(take)?;
+            }
+            take(&PackEntry { entry: folder.clone(), content: Content::None })?;
+            waiting.insert(folder.path.join([0]), files);
         }
-        Ok(entries)
+        waiting.into_values().try_for_each(|files| files.each(take))
     }
 }
 

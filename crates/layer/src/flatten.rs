@@ -1,55 +1,92 @@
-//! From a view to entries that can be packed or written: what `COPY --from` and an export of a whole root filesystem take.
+//! From a view to entries that can be packed or written: what an export of a whole root filesystem takes.
 //!
-//! The hard part is hard links. In a stack, a file's first name may be hidden while its second still shows, and a selection may
-//! take one name and leave the other. So each name becomes a file of its own first ([`entry_of`]), and those that still
-//! belong together are joined again ([`join_names`]).
+//! The hard part is hard links. In a stack, a file's first name may be hidden while its second still shows. So each name becomes a file
+//! of its own first, and those that still belong together are joined again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::handle::LayerHandle;
-use crate::index::{Entry, Kind};
-use crate::pack::{Content, PackEntry};
+use crate::index::{Entry, Kind, Mtime};
+use crate::pack::{Content, Entries, PackEntry, PackError, Take};
 use crate::path::LayerPath;
 use crate::view::{Found, View};
 
-/// What was found in `view`, to be packed as `dest`; a hard link as a file of its own.
-pub fn entry_of(view: &View, found: &Found, dest: LayerPath) -> PackEntry {
-    let source = found.entry.path.clone();
-    let mut entry = Entry { path: dest, offset: None, ..found.entry.clone() };
-    let Some(carrier) = view.carrier(found) else { return PackEntry { entry, content: Content::None } };
-    entry.kind = carrier.kind;
-    let content = match (&entry.kind, view.layers().get(found.layer)) {
-        // An empty file needs no layer to be read, but keeps its source: it may have other names.
-        (Kind::File { .. }, Some(layer)) => Content::Layer { layer: Arc::clone(layer), path: source },
-        _ => Content::None,
-    };
-    PackEntry { entry, content }
+/// All of a view but its root as one layer: what [`crate::pack::pack`] and [`crate::pack::write_tree`] take. It holds none of the entries.
+#[derive(Debug)]
+pub struct Flattened {
+    view: View,
+    /// The files of each layer that have several names, by the first.
+    several: Vec<HashSet<LayerPath>>,
+    below: LayerPath,
+    time: Option<Mtime>,
 }
 
-/// Makes hard links of files that are different names of one file of one layer; of each group the first keeps the content.
-pub fn join_names(entries: &mut [PackEntry]) {
-    let mut first: HashMap<(*const LayerHandle, LayerPath), (LayerPath, LayerPath)> = HashMap::new();
-    for item in entries {
-        let (Content::Layer { layer, path }, Kind::File { .. }) = (&item.content, &item.entry.kind) else {
-            continue;
+/// All of `view` but its root, sorted, as one layer.
+pub fn flatten(view: &View) -> Flattened {
+    let several = view.layers().iter().map(|layer| {
+        let target = |entry: Entry| match entry.kind {
+            Kind::Hardlink { target } => Some(target),
+            _ => None,
         };
-        let Some(carrier) = layer.carrier(path) else { continue };
-        let key = (Arc::as_ptr(layer), carrier.path);
-        let (source, target) = first.entry(key).or_insert_with(|| (path.clone(), item.entry.path.clone()));
-        // The same name taken twice gives two files.
-        if source != path {
-            item.entry.kind = Kind::Hardlink { target: target.clone() };
-            item.content = Content::None;
-        }
+        layer.index.iter().filter_map(target).collect()
+    });
+    let several = several.collect();
+    Flattened { view: view.clone(), several, below: LayerPath::root(), time: None }
+}
+
+impl Flattened {
+    /// The same, everything with this time.
+    #[must_use]
+    pub fn at(self, time: Option<Mtime>) -> Self {
+        Self { time, ..self }
+    }
+
+    /// The same in the directory `dir`, which is not part of it.
+    #[must_use]
+    pub fn in_directory(self, dir: LayerPath) -> Self {
+        Self { below: dir, ..self }
+    }
+
+    /// What was found, to be packed, a hard link as a file of its own; if it has several names, also which file it is.
+    fn entry_of(&self, found: &Found) -> (PackEntry, Option<(usize, LayerPath)>) {
+        let source = &found.entry.path;
+        let path = self.below.join(source.as_bytes());
+        let mtime = self.time.unwrap_or(found.entry.mtime);
+        let mut entry = Entry { path, mtime, offset: None, ..found.entry.clone() };
+        let (Some(carrier), Some(layer)) = (self.view.carrier(found), self.view.layers().get(found.layer))
+        else {
+            return (PackEntry { entry, content: Content::None }, None);
+        };
+        entry.kind = carrier.kind;
+        let content = match entry.kind {
+            Kind::File { size: 1.., .. } => Content::Layer { layer: Arc::clone(layer), path: source.clone() },
+            _ => Content::None,
+        };
+        let has_several =
+            self.several.get(found.layer).is_some_and(|several| several.contains(&carrier.path));
+        (PackEntry { entry, content }, has_several.then_some((found.layer, carrier.path)))
     }
 }
 
-/// All of `view` but its root, sorted, as one layer: what [`crate::pack::pack`] and [`crate::pack::write_tree`] take.
-pub fn flatten(view: &View) -> Vec<PackEntry> {
-    let walked = view.walk(&LayerPath::root());
-    let mut entries: Vec<PackEntry> =
-        walked.map(|found| entry_of(view, &found, found.entry.path.clone())).collect();
-    join_names(&mut entries);
-    entries
+impl Entries for Flattened {
+    fn count(&self) -> usize {
+        self.view.walk(&LayerPath::root()).count()
+    }
+
+    fn each(&self, take: &mut Take<'_>) -> Result<(), PackError> {
+        // Of the names of one file that show, the first keeps the content.
+        let mut first: HashMap<(usize, LayerPath), LayerPath> = HashMap::new();
+        for found in self.view.walk(&LayerPath::root()) {
+            let (mut item, file) = self.entry_of(&found);
+            if let Some(file) = file {
+                let target = first.entry(file).or_insert_with(|| item.entry.path.clone());
+                if *target != item.entry.path {
+                    item.entry.kind = Kind::Hardlink { target: target.clone() };
+                    item.content = Content::None;
+                }
+            }
+            take(&item)?;
+        }
+        Ok(())
+    }
 }

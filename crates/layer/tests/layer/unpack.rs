@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use kiln_layer::flatten::flatten;
 use kiln_layer::index::{Kind, Mtime};
-use kiln_layer::pack::{Content, PackEntry, PackError, pack, pack_tree, write_tree};
+use kiln_layer::pack::{Content, Entries, PackEntry, PackError, pack, pack_tree, write_tree};
 use kiln_layer::stop::{Stop, was_stopped};
 use kiln_layer::tar::Member;
 use kiln_layer::tar::scan::scan;
@@ -173,7 +173,12 @@ fn trees_out_of_other_places() {
         item.content = Content::File { root: Arc::clone(&root), path: path(name) };
         item
     };
-    let mut entries = flatten(&View::new(vec![lower]));
+    let mut entries = Vec::new();
+    let mut take = |item: &PackEntry| {
+        entries.push(item.clone());
+        Ok(())
+    };
+    flatten(&View::new(vec![lower])).each(&mut take).unwrap();
     entries.push(dir("dir"));
     entries.push(outside("f", b"outside"));
     entries.push(outside("large", &[b'x'; 20_000]));
