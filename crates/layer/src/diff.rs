@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use kiln_oci::digest::{Digest, Hasher};
 use rustix::fs::{AtFlags, FileType, Stat};
 
-use crate::index::{Entry, Index, Kind, Mtime};
+use crate::index::{Builder, Entry, Index, Kind, Mtime};
 use crate::path::LayerPath;
 use crate::stop::{Stop, Stopped};
 use crate::tree::{self, Root};
@@ -42,7 +42,8 @@ pub enum DiffError {
 }
 
 /// Reads `upper`, the upper directory of an overlay (mounted with `userxattr`, now unmounted or at rest) over `lower`, as
-/// the index of the layer that it makes. Memory grows with the number of changed files only, and only those are read.
+/// the index of the layer that it makes. Only changed files are read, and memory holds little more of them than the index and what is in
+/// the directories on the way to where it is.
 ///
 /// - Whiteouts stay if they hide something, opaque marks if `lower` has a directory there.
 /// - Of the names of one file the first in order carries the content; sockets are left out.
@@ -61,39 +62,69 @@ pub fn diff_upper(
 ) -> Result<Index, DiffError> {
     let root = Root::open(upper).map_err(|source| DiffError::Read { source })?;
     let mut walk = Walk::new(&root, lower, owners)?;
-    walk.run(stop)?;
-    let Walk { mut changes, opaque, .. } = walk;
-    changes.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
-    join_hardlinks(&mut changes);
-    hash(&root, &mut changes, (threads, stop))?;
-    let opaque: BTreeSet<LayerPath> = opaque.into_iter().collect();
-    let entries = without_unchanged(changes, &opaque);
-    Ok(Index::from_sorted(entries, opaque.into_iter().collect()))
+    let mut all = All::default();
+    let mut some = Vec::new();
+    while let Some(change) = walk.next(stop)? {
+        some.push(change);
+        if some.len() >= AT_ONCE {
+            all.take(&root, std::mem::take(&mut some), (threads, stop))?;
+        }
+    }
+    all.take(&root, some, (threads, stop))?;
+    Ok(all.changed(walk.opaque))
 }
+
+/// So many changes are hashed together.
+const AT_ONCE: usize = 8192;
 
 /// Something in the upper directory.
 struct Change {
+    /// Its path is known to who has it.
     entry: Entry,
-    /// What the lower layers have in its place.
-    below: Option<Entry>,
+    below: Below,
     /// Device and inode, for a file with several names.
     inode: Option<(u64, u64)>,
+    /// Of a directory, whether the lower layers have something to show in it.
+    merged: bool,
+}
+
+/// What the lower layers have in the place of a change.
+enum Below {
+    /// Nothing, or something else.
+    Other,
+    /// The same.
+    Same,
+    /// The same if the file holds this.
+    SameIf(Kind),
+}
+
+impl Below {
+    fn of(old: &Entry, new: &Entry) -> Self {
+        let is_same =
+            (new.mode, new.uid, new.gid) == (old.mode, old.uid, old.gid) && new.xattrs == old.xattrs;
+        match (&new.kind, &old.kind) {
+            (Kind::Directory, Kind::Directory) if is_same => Self::Same,
+            (Kind::File { .. }, Kind::File { .. }) if is_same && new.mtime.secs == old.mtime.secs => {
+                Self::SameIf(old.kind.clone())
+            }
+            _ => Self::Other,
+        }
+    }
 }
 
 impl Change {
+    fn of(entry: Entry) -> Self {
+        Self { entry, below: Below::Other, inode: None, merged: false }
+    }
+
     /// Whether the lower layers have the same here. Never so for a file with several names, which would lose the others.
     fn unchanged(&self) -> bool {
-        let (Some(old), None) = (&self.below, self.inode) else { return false };
-        let new = &self.entry;
-        let in_time = match new.kind {
-            Kind::Directory => true,
-            Kind::File { .. } => new.mtime.secs == old.mtime.secs,
-            _ => false,
+        let is_same = match &self.below {
+            Below::Other => false,
+            Below::Same => true,
+            Below::SameIf(kind) => self.entry.kind == *kind,
         };
-        in_time
-            && new.kind == old.kind
-            && (new.mode, new.uid, new.gid) == (old.mode, old.uid, old.gid)
-            && new.xattrs == old.xattrs
+        is_same && self.inode.is_none()
     }
 }
 
@@ -103,36 +134,38 @@ struct Walk<'a> {
     owners: Owners,
     /// The ids under which the caller's own files appear.
     own: (u32, u32),
-    changes: Vec<Change>,
-    opaque: Vec<LayerPath>,
-    /// Directories still to be read, and whether the lower layers have something to show in them.
-    todo: Vec<(LayerPath, bool)>,
+    opaque: BTreeSet<LayerPath>,
+    /// What was found in directories that were read.
+    ahead: BTreeMap<LayerPath, Box<Change>>,
 }
 
 impl<'a> Walk<'a> {
     /// Starts with the root itself.
     fn new(root: &'a Root, lower: &'a View, owners: Owners) -> Result<Self, DiffError> {
         let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        let mut walk =
-            Self { root, lower, owners, own, changes: Vec::new(), opaque: Vec::new(), todo: Vec::new() };
+        let mut walk = Self { root, lower, owners, own, opaque: BTreeSet::new(), ahead: BTreeMap::new() };
         let top = LayerPath::root();
         let dir = root.open_dir(&top).map_err(|error| walk.read_error(&top, error))?;
         walk.take(Spot { dir: dir.as_fd(), name: b".", path: top, shown: true })?;
         Ok(walk)
     }
 
-    fn run(&mut self, stop: Stop<'_>) -> Result<(), DiffError> {
-        while let Some((path, shown)) = self.todo.pop() {
+    /// The next change in the order of paths; files are not read yet.
+    fn next(&mut self, stop: Stop<'_>) -> Result<Option<Change>, DiffError> {
+        // Whatever is in a directory sorts after it.
+        let Some((path, mut change)) = self.ahead.pop_first() else { return Ok(None) };
+        if change.entry.kind == Kind::Directory {
             stop.check()?;
             let failed = |error| self.read_error(&path, error);
             let dir = self.root.open_dir(&path).map_err(failed)?;
             let names = tree::names(dir.as_fd()).map_err(failed)?;
             for name in names {
                 let path = path.join(&name);
-                self.take(Spot { dir: dir.as_fd(), name: &name, path, shown })?;
+                self.take(Spot { dir: dir.as_fd(), name: &name, path, shown: change.merged })?;
             }
         }
-        Ok(())
+        change.entry.path = path;
+        Ok(Some(*change))
     }
 
     fn take(&mut self, spot: Spot<'_>) -> Result<(), DiffError> {
@@ -149,26 +182,26 @@ impl<'a> Walk<'a> {
         let device_whiteout = file_type == FileType::CharacterDevice && stat.st_rdev == 0;
         if device_whiteout || (whiteout && file_type == FileType::RegularFile) {
             if below.is_some() {
-                let entry = whiteout_entry(spot.path);
-                self.changes.push(Change { entry, below: None, inode: None });
+                self.ahead.insert(spot.path, Box::new(Change::of(whiteout_entry())));
             }
             return Ok(());
         }
         let kind = kind_of(&spot, &stat).map_err(failed)?;
-        if file_type == FileType::Directory {
-            let merged = below.as_ref().is_some_and(|entry| entry.kind == Kind::Directory);
-            self.todo.push((spot.path.clone(), merged && !opaque));
-            if merged && opaque {
-                self.opaque.push(spot.path.clone());
-            }
+        let is_directory = |entry: &Entry| entry.kind == Kind::Directory;
+        let merged = file_type == FileType::Directory && below.as_ref().is_some_and(is_directory);
+        if merged && opaque {
+            self.opaque.insert(spot.path.clone());
         }
         let named_twice = file_type == FileType::RegularFile && stat.st_nlink > 1;
         let inode = named_twice.then_some((stat.st_dev, stat.st_ino));
         let (uid, gid) = self.owner(&stat, below.as_ref());
         let mtime = Mtime { secs: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 };
         let mode = stat.st_mode & 0o7777;
-        let entry = Entry { path: spot.path, kind, mode, uid, gid, mtime, xattrs, offset: None };
-        self.changes.push(Change { entry, below, inode });
+        let path = LayerPath::root();
+        let entry = Entry { path, kind, mode, uid, gid, mtime, xattrs, offset: None };
+        let below = below.map_or(Below::Other, |old| Below::of(&old, &entry));
+        let change = Change { entry, below, inode, merged: merged && !opaque };
+        self.ahead.insert(spot.path, Box::new(change));
         Ok(())
     }
 
@@ -215,8 +248,8 @@ fn kind_of(spot: &Spot<'_>, stat: &Stat) -> io::Result<Kind> {
     })
 }
 
-fn whiteout_entry(path: LayerPath) -> Entry {
-    let implicit = crate::view::implicit_directory(path);
+fn whiteout_entry() -> Entry {
+    let implicit = crate::view::implicit_directory(LayerPath::root());
     Entry { kind: Kind::Whiteout, mode: 0, ..implicit }
 }
 
@@ -250,36 +283,59 @@ impl Attributes {
     }
 }
 
-/// Makes all but the first name of each file links to that.
-fn join_hardlinks(changes: &mut [Change]) {
-    let mut first: HashMap<(u64, u64), usize> = HashMap::new();
-    for at in 0..changes.len() {
-        let Some(inode) = changes[at].inode else { continue };
-        let carrier = *first.entry(inode).or_insert(at);
-        if carrier != at {
-            let Entry { path: target, mode, uid, gid, mtime, xattrs, .. } = changes[carrier].entry.clone();
-            let path = changes[at].entry.path.clone();
-            let kind = Kind::Hardlink { target };
-            changes[at].entry = Entry { path, kind, mode, uid, gid, mtime, xattrs, offset: None };
-        }
-    }
+/// All changes, those that are none among them.
+#[derive(Default)]
+struct All {
+    index: Builder,
+    /// Of each entry, whether the lower layers have the same.
+    unchanged: Vec<bool>,
+    /// The first name of each file that has several, and its owner.
+    first: HashMap<(u64, u64), (LayerPath, u32, u32)>,
 }
 
-/// Leaves out what is as below. A directory stays if something in it does, but for the root.
-fn without_unchanged(changes: Vec<Change>, opaque: &BTreeSet<LayerPath>) -> Vec<Entry> {
-    let mut parents: HashSet<LayerPath> = HashSet::new();
-    let mut entries = Vec::with_capacity(changes.len());
-    for change in changes.into_iter().rev() {
-        let path = &change.entry.path;
-        let needed = opaque.contains(path) || (parents.contains(path) && !path.is_root());
-        if change.unchanged() && !needed {
-            continue;
+impl All {
+    /// Takes the next changes, in order.
+    fn take(&mut self, root: &Root, mut some: Vec<Change>, how: (usize, Stop<'_>)) -> Result<(), DiffError> {
+        some.iter_mut().for_each(|change| self.join(change));
+        hash(root, &mut some, how)?;
+        for change in some {
+            self.index.push(&change.entry);
+            self.unchanged.push(change.unchanged());
         }
-        parents.extend(path.parent());
-        entries.push(change.entry);
+        Ok(())
     }
-    entries.reverse();
-    entries
+
+    /// Makes all but the first name of a file links to that.
+    fn join(&mut self, change: &mut Change) {
+        let Some(inode) = change.inode else { return };
+        let entry = &mut change.entry;
+        let new = || (entry.path.clone(), entry.uid, entry.gid);
+        let (target, uid, gid) = self.first.entry(inode).or_insert_with(new);
+        if *target != entry.path {
+            entry.kind = Kind::Hardlink { target: target.clone() };
+            (entry.uid, entry.gid) = (*uid, *gid);
+        }
+    }
+
+    /// The index without what is as below. A directory stays if something in it does, but for the root.
+    fn changed(self, opaque: BTreeSet<LayerPath>) -> Index {
+        let index = self.index.finish(opaque.into_iter().collect());
+        if !self.unchanged.contains(&true) {
+            return index;
+        }
+        let mut parents: HashSet<LayerPath> = HashSet::new();
+        let kept = index.iter().zip(&self.unchanged).filter(|(_, unchanged)| !**unchanged);
+        for path in kept.map(|(entry, _)| entry.path).chain(index.opaque().iter().cloned()) {
+            let mut above = std::iter::successors(path.parent(), LayerPath::parent);
+            // Above one that is known all are.
+            while above.next().is_some_and(|dir| parents.insert(dir)) {}
+        }
+        let is_needed =
+            |path: &LayerPath| index.is_opaque(path) || (parents.contains(path) && !path.is_root());
+        let changed = index.iter().zip(self.unchanged);
+        let changed = changed.filter(|(entry, unchanged)| !unchanged || is_needed(&entry.path));
+        Index::from_sorted(changed.map(|(entry, _)| entry), index.opaque().to_vec())
+    }
 }
 
 /// Files at least for each thread: starting one costs more than hashing a few.

@@ -207,3 +207,19 @@ fn many_files_with_any_number_of_threads() {
     assert!(matches!(stopped, Err(DiffError::Stopped(_))));
     assert_eq!(one.get(&path("d/17")).unwrap().kind, Kind::File { size: 3, digest: Digest::of(b"17\n") });
 }
+
+/// More names than are looked at together.
+#[test]
+fn the_first_of_very_many_names_carries_the_file() {
+    let upper = tempfile::tempdir().unwrap();
+    let name = |number: usize| format!("name-{number:05}");
+    fs_err::write(upper.path().join(name(0)), "x").unwrap();
+    for number in 1..9000 {
+        fs_err::hard_link(upper.path().join(name(0)), upper.path().join(name(number))).unwrap();
+    }
+    let index = diff_upper(upper.path(), &View::default(), Owners::Mine, (1, Stop::NEVER)).unwrap();
+    let got = index.iter().filter(|entry| !entry.path.is_root()).map(|entry| entry.kind);
+    let first = Kind::File { size: 1, digest: kiln_oci::digest::Digest::of(b"x") };
+    let others = std::iter::repeat_n(Kind::Hardlink { target: path(name(0)) }, 8999);
+    assert!(got.eq(std::iter::once(first).chain(others)));
+}
