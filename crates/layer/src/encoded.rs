@@ -197,6 +197,11 @@ impl<'a> Encoded<'a> {
         self.kind.tag == b'd'
     }
 
+    /// Where it leads if it is a symbolic link.
+    pub(crate) fn link(&self) -> Option<&'a [u8]> {
+        (self.kind.tag == b'l').then_some(self.kind.bytes)
+    }
+
     /// As a value. `None` only of what is not valid.
     pub(crate) fn entry(&self, path: LayerPath) -> Option<Entry> {
         Some(Entry {

@@ -6,13 +6,15 @@
 //! the later of two members wins; a whiteout speaks of lower layers only, so one beside a directory of the same archive makes that
 //! directory opaque and one beside any other file of it says nothing; links are followed inside the root.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use kiln_oci::digest::Digest;
 
 use super::TarError;
 use super::error::shown;
 use super::member::{Body, Member};
+use crate::bytes::Cursor;
+use crate::encoded::{Encoded, put_entry};
 use crate::index::{Entry, Index, Kind};
 use crate::path::LayerPath;
 
@@ -22,23 +24,22 @@ const HOPS: usize = 40;
 #[derive(Default)]
 pub(crate) struct Fold {
     places: BTreeMap<LayerPath, Place>,
-    inodes: Vec<Inode>,
+    /// What paths name, one after the other as an index has it: layers of very many files exist.
+    inodes: Vec<u8>,
+    /// The inode that came last, if it is a file of which it is not known yet what it holds.
+    empty: Option<(usize, Entry)>,
+    /// Inodes that have several names, or had.
+    shared: HashSet<usize>,
     opaque: BTreeSet<LayerPath>,
     /// A directory that was just found to be one: members come directory by directory.
     parent: Option<LayerPath>,
 }
 
+#[derive(Clone, Copy)]
 enum Place {
     Whiteout,
+    /// Where in the inodes it starts.
     Inode(usize),
-}
-
-/// What one or more paths name.
-struct Inode {
-    /// Its path is that of the first name.
-    member: Member,
-    digest: Option<Digest>,
-    offset: Option<u64>,
 }
 
 impl Fold {
@@ -68,38 +69,42 @@ impl Fold {
 
     /// Tells what the file that was admitted last holds.
     pub(crate) fn filled(&mut self, digest: Digest, offset: Option<u64>) {
-        if let Some(inode) = self.inodes.last_mut() {
-            inode.digest = Some(digest);
-            inode.offset = offset;
+        let Some((at, mut entry)) = self.empty.take() else { return };
+        if let Kind::File { digest: known, .. } = &mut entry.kind {
+            *known = digest;
         }
+        self.inodes.truncate(at);
+        put_entry(&mut self.inodes, &Entry { offset, ..entry });
     }
 
     /// Everything, sorted. Of several names of one file the first in order carries the content.
     pub(crate) fn finish(self) -> Index {
-        let mut carrier: Vec<Option<LayerPath>> = vec![None; self.inodes.len()];
+        let mut carriers: HashMap<usize, LayerPath> = HashMap::new();
         let mut index = Index::builder();
         for (path, place) in self.places {
-            let entry = match place {
-                Place::Whiteout => entry_of(&Member::mark(path, Body::Whiteout), Kind::Whiteout),
-                Place::Inode(number) => {
-                    let inode = &self.inodes[number];
-                    let mut entry = entry_of(&inode.member, kind_of(inode, carrier[number].as_ref()));
-                    if matches!(entry.kind, Kind::File { .. }) {
-                        entry.offset = inode.offset;
-                        carrier[number] = Some(path.clone());
-                    }
-                    entry.path = path;
-                    entry
-                }
+            let Place::Inode(at) = place else {
+                index.push(&entry_of(Member::mark(path, Body::Whiteout)));
+                continue;
             };
+            // What was put there can be read back.
+            let Some(mut entry) = inode(&self.inodes, at).and_then(|inode| inode.entry(path)) else {
+                continue;
+            };
+            if matches!(entry.kind, Kind::File { .. }) && self.shared.contains(&at) {
+                match carriers.get(&at).cloned() {
+                    Some(target) => (entry.kind, entry.offset) = (Kind::Hardlink { target }, None),
+                    None => drop(carriers.insert(at, entry.path.clone())),
+                }
+            }
             index.push(&entry);
         }
         index.finish(self.opaque.into_iter().collect())
     }
 
-    fn inode(&self, path: &LayerPath) -> Option<&Inode> {
+    /// What is at `path`, if there is something.
+    fn inode(&self, path: &LayerPath) -> Option<Encoded<'_>> {
         match self.places.get(path)? {
-            Place::Inode(number) => Some(&self.inodes[*number]),
+            Place::Inode(at) => inode(&self.inodes, *at),
             Place::Whiteout => None,
         }
     }
@@ -134,39 +139,38 @@ impl Fold {
                 continue;
             }
             let next = real.join(&name);
-            match self.places.get(&next) {
-                None => real = next,
-                Some(Place::Whiteout) => {
+            let Some(inode) = self.inode(&next) else {
+                if self.places.contains_key(&next) {
                     self.make_opaque(next.clone(), ops);
-                    real = next;
                 }
-                Some(Place::Inode(number)) => match &self.inodes[*number].member.body {
-                    Body::Directory => real = next,
-                    Body::Symlink { target } => {
-                        hops += 1;
-                        if hops > HOPS {
-                            return Err(TarError::Loop { path: wanted_for.display() });
-                        }
-                        if target.starts_with(b"/") {
-                            real = LayerPath::root();
-                        }
-                        let parts = target.split(|b| *b == b'/').rev();
-                        todo.extend(parts.filter(|p| !p.is_empty() && *p != b".").map(<[u8]>::to_vec));
-                    }
-                    _ => {
-                        let (path, ancestor) = (wanted_for.display(), next.display());
-                        return Err(TarError::NotADirectory { path, ancestor });
-                    }
-                },
+                real = next;
+                continue;
+            };
+            if inode.is_directory() {
+                real = next;
+                continue;
             }
+            let Some(target) = inode.link() else {
+                let (path, ancestor) = (wanted_for.display(), next.display());
+                return Err(TarError::NotADirectory { path, ancestor });
+            };
+            hops += 1;
+            if hops > HOPS {
+                return Err(TarError::Loop { path: wanted_for.display() });
+            }
+            if target.starts_with(b"/") {
+                real = LayerPath::root();
+            }
+            let parts = target.split(|b| *b == b'/').rev();
+            todo.extend(parts.filter(|p| !p.is_empty() && *p != b".").map(<[u8]>::to_vec));
         }
         Ok(real)
     }
 
     fn whiteout(&mut self, member: Member, ops: &mut Vec<Member>) {
-        match self.inode(&member.path).map(|inode| &inode.member.body) {
-            Some(Body::Directory) => self.make_opaque(member.path, ops),
-            Some(_) => {}
+        match self.inode(&member.path).map(|inode| inode.is_directory()) {
+            Some(true) => self.make_opaque(member.path, ops),
+            Some(false) => {}
             None if self.has_children(&member.path) => {
                 self.put(&Member::implicit_directory(member.path.clone()), ops);
                 self.make_opaque(member.path, ops);
@@ -196,27 +200,23 @@ impl Fold {
         let known = self.parent.clone();
         let real = self.locate(target.clone(), ops)?;
         self.parent = known;
-        let Some(Place::Inode(number)) = self.places.get(&real) else { return Err(bad) };
-        let number = *number;
+        let Some(Place::Inode(at)) = self.places.get(&real).copied() else { return Err(bad) };
         if real == member.path || member.path.is_root() {
             return Ok(());
         }
-        if matches!(self.inodes[number].member.body, Body::Directory) {
-            return Err(bad);
-        }
+        let linked = inode(&self.inodes, at).filter(|inode| !inode.is_directory());
+        let Some(linked) = linked.and_then(|inode| inode.entry(member.path.clone())) else { return Err(bad) };
         self.clear(&member.path);
-        self.places.insert(member.path.clone(), Place::Inode(number));
-        let mut linked = self.inodes[number].member.clone();
-        linked.path = member.path;
-        linked.body = Body::Hardlink { target: real };
-        ops.push(linked);
+        self.places.insert(member.path, Place::Inode(at));
+        self.shared.insert(at);
+        ops.push(Member { body: Body::Hardlink { target: real }, ..Member::from(&linked) });
         Ok(())
     }
 
     fn directory(&mut self, member: Member, ops: &mut Vec<Member>) {
         let path = member.path.clone();
         let hidden = matches!(self.places.get(&path), Some(Place::Whiteout));
-        if self.inode(&path).is_some_and(|inode| !matches!(inode.member.body, Body::Directory)) {
+        if self.inode(&path).is_some_and(|inode| !inode.is_directory()) {
             self.clear(&path);
         }
         self.put(&member, ops);
@@ -226,8 +226,11 @@ impl Fold {
     }
 
     fn put(&mut self, member: &Member, ops: &mut Vec<Member>) {
-        self.places.insert(member.path.clone(), Place::Inode(self.inodes.len()));
-        self.inodes.push(Inode { member: member.clone(), digest: None, offset: None });
+        let at = self.inodes.len();
+        self.places.insert(member.path.clone(), Place::Inode(at));
+        let entry = entry_of(member.clone());
+        put_entry(&mut self.inodes, &entry);
+        self.empty = matches!(entry.kind, Kind::File { .. }).then_some((at, entry));
         ops.push(member.clone());
     }
 
@@ -261,33 +264,24 @@ fn below<'a>(
     first(dir.join([0])).filter(|found| found.is_within(dir))
 }
 
-fn kind_of(inode: &Inode, carrier: Option<&LayerPath>) -> Kind {
-    match &inode.member.body {
-        Body::File { size } => match carrier {
-            Some(target) => Kind::Hardlink { target: target.clone() },
-            None => Kind::File { size: *size, digest: inode.digest.unwrap_or_else(|| Digest::of(b"")) },
-        },
-        Body::Symlink { target } => Kind::Symlink { target: target.clone() },
-        Body::CharDevice { major, minor } => Kind::CharDevice { major: *major, minor: *minor },
-        Body::BlockDevice { major, minor } => Kind::BlockDevice { major: *major, minor: *minor },
-        Body::Fifo => Kind::Fifo,
-        Body::Directory => Kind::Directory,
-        // No inode is ever made of these.
-        Body::Hardlink { .. } | Body::Whiteout | Body::Opaque => Kind::Whiteout,
-    }
+fn inode(inodes: &[u8], at: usize) -> Option<Encoded<'_>> {
+    Encoded::take(&mut Cursor::new(inodes, at))
 }
 
-fn entry_of(member: &Member, kind: Kind) -> Entry {
-    Entry {
-        path: member.path.clone(),
-        kind,
-        mode: member.mode,
-        uid: member.uid,
-        gid: member.gid,
-        mtime: member.mtime,
-        xattrs: member.xattrs.clone(),
-        offset: None,
-    }
+/// A member as an entry, without what a file holds.
+fn entry_of(member: Member) -> Entry {
+    let Member { path, body, mode, uid, gid, mtime, xattrs } = member;
+    let kind = match body {
+        Body::File { size } => Kind::File { size, digest: Digest::from_bytes([0; 32]) },
+        Body::Symlink { target } => Kind::Symlink { target },
+        Body::CharDevice { major, minor } => Kind::CharDevice { major, minor },
+        Body::BlockDevice { major, minor } => Kind::BlockDevice { major, minor },
+        Body::Fifo => Kind::Fifo,
+        Body::Directory => Kind::Directory,
+        // No inode is ever made of the others.
+        Body::Whiteout | Body::Hardlink { .. } | Body::Opaque => Kind::Whiteout,
+    };
+    Entry { path, kind, mode, uid, gid, mtime, xattrs, offset: None }
 }
 
 /// Checks a raw name and makes it a path. `..` may not climb out of the root.
