@@ -19,9 +19,9 @@ use crate::path::LayerPath;
 /// How many entries there are to each in the table.
 const BLOCK: usize = 8;
 
-/// Paths that are held in full have no more than so many times the bytes that they were read from. No tree comes near, but who means harm could
-/// have each path share almost all of a very long one.
-const MOST: usize = 64;
+/// Paths that are held in full have no more than so many bytes, or so many times those that they were read from. No tree comes near, but who
+/// means harm could have each path share almost all of a very long one.
+const MOST: (usize, usize) = (64 << 20, 64);
 
 /// A layer's entries, sorted by path, each path once; the root itself has none unless the tar named it. Beside them the directories that
 /// hide everything that lower layers have in them.
@@ -184,40 +184,39 @@ impl Index {
 
     /// What the layer says of `path`.
     pub(crate) fn said_of(&self, path: &LayerPath) -> Said {
-        let below = |found| if found { Said::Below } else { Said::Nothing };
-        let hit = self.search(0, path.as_bytes()).filter(|hit| hit.common == path.as_bytes().len());
-        let said = match hit.as_ref().map(|hit| hit.rest.first()) {
-            None => Said::Nothing,
+        let bytes = path.as_bytes();
+        let hit = self.search(0, bytes).filter(|hit| hit.common == bytes.len());
+        let is_below = match hit.as_ref().map(|hit| hit.rest.first()) {
             Some(None) => {
-                hit.and_then(|hit| hit.entry()?.entry(path.clone())).map_or(Said::Nothing, Said::Entry)
+                let entry = hit.and_then(|hit| hit.entry()?.entry(path.clone()));
+                return entry.map_or(Said::Nothing, Said::Entry);
             }
-            Some(Some(b'/')) => Said::Below,
+            Some(Some(b'/')) => true,
             // Siblings such as `path-x` come before `path/x`.
             Some(Some(_)) => {
-                let inside = [path.as_bytes(), b"/"].concat();
-                below(self.search(0, &inside).is_some_and(|hit| hit.common == inside.len()))
+                let inside = [bytes, b"/"].concat();
+                self.search(0, &inside).is_some_and(|hit| hit.common == inside.len())
             }
+            None => false,
         };
-        match said {
-            Said::Nothing => {
-                let at = self.opaque.partition_point(|dir| dir < path);
-                below(
-                    self.opaque[at..]
-                        .iter()
-                        .take_while(|dir| dir.as_bytes().starts_with(path.as_bytes()))
-                        .any(|dir| dir.is_within(path)),
-                )
-            }
-            said => said,
-        }
+        if is_below || self.has_mark(path) { Said::Below } else { Said::Nothing }
     }
 
+    /// Whether an opaque directory is at or below `path`.
+    fn has_mark(&self, path: &LayerPath) -> bool {
+        let from = self.opaque.partition_point(|dir| dir < path);
+        let mut near =
+            self.opaque[from..].iter().take_while(|dir| dir.as_bytes().starts_with(path.as_bytes()));
+        near.any(|dir| dir.is_within(path))
+    }
+
+    /// The entry at `path` and its number.
     fn find(&self, path: &[u8]) -> Option<(usize, Encoded<'_>)> {
         let hit = self.search(0, path).filter(|hit| hit.common == path.len() && hit.rest.is_empty())?;
         Some((hit.number, hit.entry()?))
     }
 
-    /// The first entry that is not before `path`. Entry number `block` of the table is not behind it, or the first.
+    /// The first entry that is not before `path`, looked for from number `block` of the table on, which is not behind it or is the first.
     fn search<'a>(&'a self, block: usize, path: &[u8]) -> Option<Hit<'a>> {
         let next = block + self.table.up_to(block, path);
         if let Some(hit) = next.checked_sub(1).and_then(|block| self.search_block(block, path)) {
@@ -331,7 +330,7 @@ fn read_entries(from: &mut Cursor<'_>) -> Option<(usize, Table, Range<usize>)> {
     for number in 0..count {
         let path = paths.take(from)?;
         table.note(number, path, from.position());
-        if table.paths.len() > MOST * from.position() {
+        if is_too_much(table.paths.len(), from) {
             return None;
         }
         Encoded::take(from).filter(Encoded::is_valid)?;
@@ -340,12 +339,16 @@ fn read_entries(from: &mut Cursor<'_>) -> Option<(usize, Table, Range<usize>)> {
     Some((count, table, start..from.position()))
 }
 
+fn is_too_much(held: usize, from: &Cursor<'_>) -> bool {
+    held > MOST.0.max(MOST.1.saturating_mul(from.position()))
+}
+
 fn read_opaque(from: &mut Cursor<'_>) -> Option<Vec<LayerPath>> {
     let (mut paths, mut opaque, mut size) = (Paths::default(), Vec::new(), 0);
     for _ in 0..from.count()? {
         let path = paths.take(from)?;
         size += path.len();
-        if size > MOST * from.position() {
+        if is_too_much(size, from) {
             return None;
         }
         opaque.push(LayerPath::of_clean(path.to_vec()));

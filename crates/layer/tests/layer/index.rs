@@ -177,3 +177,27 @@ fn other_ways_to_say_the_same_are_refused() {
         assert_eq!(refused, !good, "{name}");
     }
 }
+
+/// A few hundred kilobytes in which each path is the one before with a name more.
+#[test]
+fn paths_grow_no_faster_than_memory_allows() {
+    let number = |mut number: usize| {
+        let mut bytes = Vec::new();
+        while number >= 0x80 {
+            bytes.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        bytes.push(number as u8);
+        bytes
+    };
+    for (count, good) in [(5_000, true), (30_000, false)] {
+        let mut bytes = [b"KILNIDX\x01", number(count).as_slice(), b"\0\x01ad\xed\x03\0\0\0\0\0\0"].concat();
+        for depth in 1..count {
+            bytes.extend_from_slice(&number(2 * depth - 1));
+            bytes.extend_from_slice(b"\x02/ad\xed\x03\0\0\0\0\0\0");
+        }
+        bytes.push(0);
+        bytes.extend_from_slice(Digest::of(&bytes).as_bytes());
+        assert_eq!(decode(bytes).is_ok(), good, "{count} names");
+    }
+}
