@@ -251,7 +251,7 @@ impl Stage<'_> {
             let unseen = independent && !self.makes_trees(turn.after);
             let view = if unseen { View::default() } else { rootfs.view(work.puller())? };
             let owner = op.chown.as_deref().map(|spec| users::owner(&view, spec)).transpose()?;
-            let below = RootfsFiles::new(view.clone(), String::new());
+            let below = RootfsFiles::places(view.clone());
             let planned = crate::copy::place(
                 op,
                 &mut reading,
@@ -318,7 +318,7 @@ impl Stage<'_> {
         self.work.layer_of(parts, &below, turn, |_| {
             let view = rootfs.view(self.work.puller())?;
             let ids = users::owner_of_workdir(&view, &op.user)?;
-            let files = RootfsFiles::new(view.clone(), String::new());
+            let files = RootfsFiles::places(view.clone());
             let path = kiln_layer::path::LayerPath::clean(&op.path);
             let attributes = Attributes { owner: Some((ids.uid, ids.gid)), ..Attributes::default() };
             let mut placement = Placement::new(Some(&files), attributes, &self.work.store.tmp());

@@ -44,6 +44,19 @@ pub fn encode(index: &Index) -> Vec<u8> {
     encoder.finish(index.opaque())
 }
 
+/// Writes what [`encode`] gives, and has none of it in memory twice.
+///
+/// # Errors
+/// Those of `to`.
+pub fn write(index: &Index, to: &mut impl Write) -> io::Result<()> {
+    let mut encoder = Encoder::new(index.len());
+    for piece in [&std::mem::take(&mut encoder.out)[..], index.encoded()] {
+        encoder.hasher.update(piece);
+        to.write_all(piece)?;
+    }
+    to.write_all(&encoder.finish(index.opaque()))
+}
+
 /// Encodes an index piece by piece, for those that are not to be held in memory.
 #[derive(Debug)]
 pub struct Encoder {

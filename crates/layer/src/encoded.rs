@@ -202,6 +202,11 @@ impl<'a> Encoded<'a> {
         (self.kind.tag == b'l').then_some(self.kind.bytes)
     }
 
+    /// What it is another name of, if it is a hard link.
+    pub(crate) fn hard_link(&self) -> Option<&'a [u8]> {
+        (self.kind.tag == b'h').then_some(self.kind.bytes)
+    }
+
     /// As a value. `None` only of what is not valid.
     pub(crate) fn entry(&self, path: LayerPath) -> Option<Entry> {
         Some(Entry {

@@ -23,14 +23,7 @@ pub struct Flattened {
 
 /// All of `view` but its root, sorted, as one layer.
 pub fn flatten(view: &View) -> Flattened {
-    let several = view.layers().iter().map(|layer| {
-        let target = |entry: Entry| match entry.kind {
-            Kind::Hardlink { target } => Some(target),
-            _ => None,
-        };
-        layer.index.iter().filter_map(target).collect()
-    });
-    let several = several.collect();
+    let several = view.layers().iter().map(|layer| layer.index.hard_linked()).collect();
     Flattened { view: view.clone(), several, below: LayerPath::root(), time: None }
 }
 

@@ -5,6 +5,7 @@
 //! look a path up is to search in that and to go over a few entries, none of which is made a value unless it is the one.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
@@ -270,6 +271,22 @@ impl Index {
     /// Whether `dir` is one of [`Index::opaque`].
     pub fn is_opaque(&self, dir: &LayerPath) -> bool {
         self.opaque.binary_search(dir).is_ok()
+    }
+
+    /// The files that have further names, by the first of them.
+    pub fn hard_linked(&self) -> HashSet<LayerPath> {
+        let mut from = Cursor::new(&self.bytes[..self.body.end], self.body.start);
+        let mut found = HashSet::new();
+        for _ in 0..self.count {
+            let Some(entry) = from.number().and_then(|_| from.bytes()).and_then(|_| Encoded::take(&mut from))
+            else {
+                break;
+            };
+            if let Some(target) = entry.hard_link() {
+                found.insert(LayerPath::of_clean(target.to_vec()));
+            }
+        }
+        found
     }
 
     /// Identity of what the layer *does* to a root filesystem: everything but times and tar offsets. Two layers with one

@@ -1,5 +1,8 @@
 //! The root filesystem of a stage or an image as a source of COPY: metadata from the layers' indexes, nothing unpacked.
 
+use std::collections::HashSet;
+use std::sync::OnceLock;
+
 use kiln_layer::index::Kind;
 use kiln_layer::path::LayerPath;
 use kiln_layer::stop::Stop;
@@ -12,12 +15,19 @@ use crate::files::{Content, Files, Names, Node, NodeKind};
 pub(crate) struct RootfsFiles {
     view: View,
     whence: String,
+    /// The files of each layer that have several names, once somebody asks.
+    several: OnceLock<Vec<HashSet<LayerPath>>>,
 }
 
 impl RootfsFiles {
     /// `whence` is what messages call it: `stage "build"`.
     pub(crate) fn new(view: View, whence: String) -> Self {
-        Self { view, whence }
+        Self { view, whence, several: OnceLock::new() }
+    }
+
+    /// For who only asks what stands where, not which names are of one file.
+    pub(crate) fn places(view: View) -> Self {
+        Self { view, whence: String::new(), several: OnceLock::from(Vec::new()) }
     }
 
     /// The view.
@@ -60,8 +70,12 @@ impl RootfsFiles {
         })
     }
 
-    /// The same number for all names of one file: its layer and the place of its carrier there.
+    /// The same number for all names of one file, if it has several: its layer and the place of its carrier there.
     fn link_id(&self, layer: usize, carrier: &LayerPath) -> Option<(u64, u64)> {
+        let layers = || self.view.layers().iter().map(|layer| layer.index.hard_linked()).collect();
+        if !self.several.get_or_init(layers).get(layer)?.contains(carrier) {
+            return None;
+        }
         let place = self.view.layers().get(layer)?.index.position(carrier)?;
         Some((layer as u64, place as u64))
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use kiln_layer::compress::{Compression as Codec, Compressor, Format};
 use kiln_layer::handle::{BlobForm, LayerHandle};
 use kiln_layer::index::{Entry, Index, Kind};
-use kiln_layer::pack::{AllOf, Entries, PackError, pack_layer, pack_telling, write_tree};
+use kiln_layer::pack::{AllOf, Entries, PackError, pack_telling, write_tree};
 use kiln_layer::stop::Stop;
 use kiln_layer::tar::scan::{Sink, scan};
 use kiln_layer::unpack::{Form, Unpacker};
@@ -320,9 +320,11 @@ pub(crate) fn ensure_blob(
         None => {
             let handle = handle(store, layer)?;
             let what = (short(&layer.id), tar_size(handle.index.iter()));
-            let (packed, stored) =
-                packing.write(store, &form, what, |out| Ok(pack_layer(&handle, out, form.clamp)?))?;
-            blob_of(&form, packed.diff_id, stored)
+            let (diff_id, stored) = packing.write(store, &form, what, |out| {
+                let (all, opaque) = (AllOf(handle.clone()), handle.index.opaque());
+                Ok(pack_telling(&all, opaque, (out, form.clamp), &mut |_, _| Ok(()))?)
+            })?;
+            blob_of(&form, diff_id, stored)
         }
     };
     add_blob(store, &layer.id, &name, &blob)?;

@@ -48,7 +48,13 @@ pub(crate) fn save_index(store: &Store, index: &Index) -> Result<Identity, Build
 
 /// Writes the index of layer `id`. Idempotent.
 pub(crate) fn save_index_as(store: &Store, id: &Digest, index: &Index) -> Result<(), BuildErrorKind> {
-    Ok(write_same(&store.tmp(), &store.index_path(id), &codec::encode(index))?)
+    let (tmp, path) = (store.tmp(), store.index_path(id));
+    if index.len() <= FEW {
+        return Ok(write_same(&tmp, &path, &codec::encode(index))?);
+    }
+    let mut file = NamedTempFile::new_in(tmp)?;
+    codec::write(index, &mut file)?;
+    Ok(keep_same(file, &path)?)
 }
 
 /// An index whose entries come one by one and are not held: those of a large layer are in a file of their own from the start.

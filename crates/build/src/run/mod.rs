@@ -243,7 +243,7 @@ pub(crate) fn prepare_upper(
 ) -> Result<(), BuildErrorKind> {
     use crate::copy::place::{Attributes, Placement};
     use kiln_layer::pack::write_tree;
-    let files = RootfsFiles::new(view.clone(), String::new());
+    let files = RootfsFiles::places(view.clone());
     let mut placement = Placement::new(Some(&files), Attributes::default(), upper);
     let cwd = LayerPath::clean(cwd);
     let mut entries = Vec::new();
