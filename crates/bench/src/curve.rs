@@ -8,6 +8,8 @@ use crate::round::Outcome;
 pub(crate) struct Curve {
     /// Size and seconds, sizes ascending.
     pub(crate) points: Vec<(u32, f64)>,
+    /// The most memory that a run of each size took, in KiB; without those that ended before anybody could look.
+    pub(crate) memory: Vec<u64>,
     /// Seconds for each unit.
     pub(crate) slope: f64,
     /// Seconds at size zero.
@@ -20,7 +22,15 @@ impl Curve {
         let runs = outcome.tools.first()?.as_ref().ok()?;
         let medians = runs.iter().map(|runs| median(runs.iter().map(|r| r.seconds).collect()));
         let points = outcome.workload.sizes.iter().copied().zip(medians);
-        Self::through(points.map(|(x, y)| Some((x, y?))).collect::<Option<Vec<_>>>()?)
+        let line = Self::through(points.map(|(x, y)| Some((x, y?))).collect::<Option<Vec<_>>>()?)?;
+        let peaks = runs.iter().filter_map(|runs| runs.iter().map(|r| r.peak).filter(|peak| *peak > 0).max());
+        Some(Self { memory: peaks.collect(), ..line })
+    }
+
+    /// How many times the memory of the first size the most is; `None` if it was not seen of all.
+    pub(crate) fn memory_grows(&self) -> Option<f64> {
+        let first = self.memory.first().filter(|_| self.memory.len() == self.points.len())?;
+        Some(*self.memory.iter().max()? as f64 / *first as f64)
     }
 
     fn through(points: Vec<(u32, f64)>) -> Option<Self> {
@@ -33,7 +43,7 @@ impl Curve {
         let together = mean(&|p| (f64::from(p.0) - x) * (p.1 - y));
         let spread = mean(&|p| (f64::from(p.0) - x).powi(2));
         let slope = together / spread;
-        Some(Self { slope, start: y - slope * x, points })
+        Some(Self { slope, start: y - slope * x, points, memory: Vec::new() })
     }
 
     /// Where the line is at a size.
@@ -61,5 +71,7 @@ mod tests {
         let bent = Curve::through((1..=4).map(|n| (n, f64::from(n * n))).collect()).unwrap();
         assert!(bent.deviation() > 0.05, "{bent:?}");
         assert_eq!(Curve::through(vec![(1, 1.0)]), None);
+        assert_eq!(line.memory_grows(), None);
+        assert_eq!(Curve { memory: vec![20, 25, 22], ..line }.memory_grows(), Some(1.25));
     }
 }

@@ -112,7 +112,7 @@ fn verdict(goal: Goal, figures: &[Option<f64>]) -> Option<String> {
             let what = format!("at most {share} of the best other");
             (what, figures[0].zip(best).map(|(kiln, best)| kiln <= share * best))
         }
-        Goal::Memory(_) | Goal::Straight(_) => return None,
+        Goal::Memory(_) | Goal::Straight(_) | Goal::Flat(_) => return None,
     };
     Some(format!("{what}: {}", word(reached)))
 }
@@ -141,7 +141,7 @@ fn memory(tools: &[Candidate], outcomes: &[Outcome]) -> String {
             Goal::Memory(most) => {
                 Some(format!("at most {most}: {}", word(peaks[0].map(|p| p <= *most as f64))))
             }
-            Goal::Seconds(_) | Goal::Share(_) | Goal::Straight(_) => None,
+            Goal::Seconds(_) | Goal::Share(_) | Goal::Straight(_) | Goal::Flat(_) => None,
         });
         out += &format!(" {} |\n", goals.collect::<Vec<_>>().join("; "));
     }
@@ -159,17 +159,23 @@ fn curves(outcomes: &[Outcome]) -> String {
         let goals = outcome.workload.goals.iter().filter_map(|goal| match goal {
             Goal::Straight(most) => {
                 let reached = word(Some(line.deviation() <= *most));
-                Some(format!("at most {:.0} %: {reached}", most * 100.0))
+                Some(format!("at most {:.0} % off: {reached}", most * 100.0))
+            }
+            Goal::Flat(most) => {
+                let reached = word(line.memory_grows().map(|grows| grows <= *most));
+                Some(format!("memory at most {most} times that of the first: {reached}"))
             }
             _ => None,
         });
         let goals: Vec<_> = goals.collect();
+        let memory: Vec<_> = line.memory.iter().map(|kib| (kib / 1024).to_string()).collect();
         rows += &format!(
-            "| {} | {} | {} | {:.0} % | {} |\n",
+            "| {} | {} | {} | {:.0} % | {} | {} |\n",
             outcome.workload.title,
             points.join(", "),
             format_args!("{:.3} ms for each of the {what}", line.slope * 1e3),
             line.deviation() * 100.0,
+            memory.join(", "),
             goals.join("; ")
         );
     }
@@ -178,7 +184,8 @@ fn curves(outcomes: &[Outcome]) -> String {
     }
     format!(
         "## How kiln's time grows\n\nA straight line is fitted to the medians. What the worst of them is off by is given as a share of \
-         the highest.\n\n| workload | medians | slope | off the line | goal |\n|---|---|---|--:|---|\n{rows}"
+         the highest. The peak of the memory is that of each size in turn, in MiB.\n\n\
+         | workload | medians | slope | off the line | memory | goal |\n|---|---|---|--:|---|---|\n{rows}"
     )
 }
 

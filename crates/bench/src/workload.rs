@@ -60,6 +60,8 @@ pub(crate) enum Goal {
     Memory(u64),
     /// No point of a curve further from the straight line than this share of its highest point.
     Straight(f64),
+    /// At no size more memory than so many times what the smallest takes.
+    Flat(f64),
 }
 
 /// One row.
@@ -277,7 +279,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         about: "Nothing cached.",
         files: Files::Of(|count| Files::Many { count, size: 1000 }),
         dockerfile: copy_only,
-        sizes: &[10_000, 20_000, 30_000, 40_000],
+        sizes: &[25_000, 50_000, 100_000, 200_000],
         export: Export::Archive,
         ..CURVE
     },
@@ -318,7 +320,7 @@ const CURVE: Workload = Workload {
     curve: Some("files"),
     state: State::Fresh,
     peers: false,
-    goals: &[Goal::Straight(0.1), Goal::Memory(64)],
+    goals: &[Goal::Straight(0.1), Goal::Flat(1.25), Goal::Memory(64)],
     most_runs: 3,
     ..ROW
 };
