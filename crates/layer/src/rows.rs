@@ -36,6 +36,8 @@ pub struct Rows<T> {
     file: Option<File>,
     /// Bytes in the file.
     spilled: u64,
+    /// Whether the file takes no more: then memory holds the rest. A full disk is no reason to fail what writes nothing else.
+    full: bool,
     count: usize,
     row: PhantomData<fn() -> T>,
 }
@@ -52,7 +54,15 @@ impl<T> fmt::Debug for Rows<T> {
 impl<T> Rows<T> {
     /// An empty list; its file is made in `dir` if it comes to that.
     pub fn new(dir: impl Into<Arc<Path>>) -> Self {
-        Self { dir: dir.into(), tail: Vec::new(), file: None, spilled: 0, count: 0, row: PhantomData }
+        Self {
+            dir: dir.into(),
+            tail: Vec::new(),
+            file: None,
+            spilled: 0,
+            full: false,
+            count: 0,
+            row: PhantomData,
+        }
     }
 
     /// How many rows there are.
@@ -70,7 +80,7 @@ impl<T: Row> Rows<T> {
     /// Appends a row.
     ///
     /// # Errors
-    /// If the temporary file cannot be made or written.
+    /// If the row is longer than four gigabytes.
     pub fn push(&mut self, row: &T) -> io::Result<()> {
         let start = self.tail.len();
         self.tail.extend_from_slice(&[0; 4]);
@@ -78,7 +88,10 @@ impl<T: Row> Rows<T> {
         let length = u32::try_from(self.tail.len() - start - 4).map_err(io::Error::other)?;
         self.tail[start..start + 4].copy_from_slice(&length.to_le_bytes());
         self.count += 1;
-        if self.tail.len() >= HELD { self.spill() } else { Ok(()) }
+        if self.tail.len() >= HELD && !self.full {
+            self.full = self.spill().is_err();
+        }
+        Ok(())
     }
 
     fn spill(&mut self) -> io::Result<()> {
@@ -215,5 +228,14 @@ mod tests {
             }
         }
         assert_eq!(fs_err::read_dir(dir.path()).expect("reads").count(), 0, "the file has no name");
+    }
+
+    #[test]
+    fn memory_holds_what_no_file_takes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut rows = Rows::new(dir.path().join("nowhere"));
+        let row = vec![7; HELD / 2];
+        (0..9).for_each(|_| rows.push(&row).expect("pushes"));
+        assert_eq!(rows.iter().map(|row| row.expect("reads")).collect::<Vec<_>>(), vec![row; 9]);
     }
 }
