@@ -17,7 +17,7 @@
 //!
 //! Three things hold everywhere. *The same input gives the same bytes*: order is by path, times are whole seconds,
 //! compression is cut into fixed blocks, and no name, id or attribute of the host gets in. *Memory is flat*: file
-//! contents stream, only metadata is held. *Nobody is trusted*: archives, trees and contexts are read with typed errors
+//! contents stream, and so do the entries of what is packed ([`rows`]); held are indexes, as the bytes that they are on disk. *Nobody is trusted*: archives, trees and contexts are read with typed errors
 //! for everything malformed, and paths on disk are opened by directory handle without following links ([`tree`]).
 //!
 //! Building a layer of one file, and reading it back:
