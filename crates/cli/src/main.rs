@@ -31,7 +31,6 @@ mod trace;
 fn main() -> ExitCode {
     // Nothing may come before: in a helper process this call does not return.
     kiln_sandbox::run_helper_if_asked();
-    kiln_sandbox::share_heap();
     std::panic::set_hook(Box::new(confess));
     let environment = environment::Environment::of_process();
     #[cfg(feature = "crash-points")]

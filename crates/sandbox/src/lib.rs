@@ -100,6 +100,6 @@ pub use probe::{Finding, Probe, probe};
 pub use rung::Rung;
 pub use running::{Helpers, Killer, Running, spawn, spawn_interactive};
 pub use spec::{Exit, Mount, MountKind, Network, Rootfs, Scratch, Security, Spec, Stdio, Ulimit};
-pub use sys::{open_terminal, share_heap};
+pub use sys::open_terminal;
 pub use termination::{StopSignal, install_signal_flag, termination_requested};
 pub use userns::{enter_user_namespace, inside_user_namespace};

@@ -24,13 +24,6 @@ pub(crate) fn fork_into(flags: libc::c_int) -> io::Result<Option<Pid>> {
     Ok(Pid::from_raw(pid as i32))
 }
 
-/// Lets all threads of this process allocate from one heap. glibc gives them one each otherwise, and what was allocated by one
-/// thread and freed by another is then of no use to either: a quarter of the memory of a build with a large context.
-pub fn share_heap() {
-    // SAFETY: a setting of the allocator, which takes its own lock. An allocator that does not know it says so and stays as it was.
-    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
-}
-
 /// `execve(2)`; returns only if it failed.
 pub(crate) fn exec(program: &CString, argv: &[CString], env: &[CString]) -> io::Error {
     let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
