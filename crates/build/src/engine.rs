@@ -158,11 +158,12 @@ impl Engine {
             })
         };
         let built = self.until_kept(&reporter, || contexts.looking_ahead(&mut attempt));
-        // What was learnt about the contexts serves the next try, too.
-        let saved = contexts.save();
-        let built = built?;
-        saved?;
-        Ok(built)
+        // What was learnt about the contexts serves the next try, too. Without it that reads files again, and is right nevertheless.
+        if let Err(error) = contexts.save() {
+            let lost = "the digests of the context's files are not kept, so the next build reads them again";
+            reporter.notice(None, format!("{lost}: {error}"));
+        }
+        built
     }
 
     /// Says what is odd before anything is done.

@@ -59,6 +59,8 @@ fn ground() -> Ground {
 fn process(ground: &Ground) -> Child {
     Command::new("/proc/self/exe")
         .env(FOLDER, ground.path(""))
+        // What a process that is killed leaves goes with the test.
+        .env("TMPDIR", ground.path(""))
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()
