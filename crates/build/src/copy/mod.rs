@@ -158,6 +158,7 @@ fn read_path(
 ) -> Result<(), BuildErrorKind> {
     if op.add
         && op.unpack != Some(false)
+        && !found.only_directories()
         && let From::Context(context) = from
     {
         let mut files = Gathered::new(tmp);
