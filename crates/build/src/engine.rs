@@ -28,6 +28,7 @@ use crate::event::Sink;
 use crate::history::{Explainer, History, HistoryError};
 use crate::key::KeyParts;
 use crate::layers::pull::Puller;
+use crate::layers::thin::Squashes;
 use crate::layers::{Layer, Rootfs, forms};
 use crate::needs;
 use crate::offered;
@@ -283,6 +284,7 @@ impl Engine {
             epoch,
             helpers: kiln_sandbox::Helpers::default(),
             scratches: Scratches::default(),
+            squashes: Squashes::default(),
             can_run: self.rung != Rung::None,
             used: Mutex::default(),
             wants_namespace: AtomicBool::new(false),

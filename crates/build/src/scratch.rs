@@ -1,6 +1,6 @@
 //! The directories of one run, made before they are needed and removed after, while commands are at work.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -49,9 +49,10 @@ struct Sweeper {
 
 impl Scratches {
     /// Directories for a run: those that [`Scratches::prepare`] made, or new ones.
-    pub(crate) fn take(&self, store: &Store) -> Result<Scratch, BuildErrorKind> {
+    pub(crate) fn take(&self, store: &Store) -> Result<Taken<'_>, BuildErrorKind> {
         let spare = guard(&self.spare).take();
-        spare.map_or_else(|| Scratch::new(store), Ok)
+        let scratch = spare.map_or_else(|| Scratch::new(store), Ok)?;
+        Ok(Taken { path: scratch.path().to_owned(), scratch: Some(scratch), from: self })
     }
 
     /// Makes those of the next run. Should that fail, it is tried again when they are needed.
@@ -63,7 +64,7 @@ impl Scratches {
     }
 
     /// Has those of a run that is over removed, by the end of the build.
-    pub(crate) fn give_back(&self, scratch: Scratch) {
+    fn sweep(&self, scratch: Scratch) {
         let mut sweeper = guard(&self.sweeper);
         if sweeper.is_none() {
             let (used, next) = channel::<Scratch>();
@@ -76,6 +77,29 @@ impl Scratches {
         // Without a thread it goes here and now.
         if let Some(sweeper) = &*sweeper {
             let _ = sweeper.used.send(scratch);
+        }
+    }
+}
+
+/// The directories of a run that is not over yet. However it ends, nobody waits for them to be removed: a command that was killed may have
+/// left gigabytes.
+pub(crate) struct Taken<'a> {
+    path: PathBuf,
+    /// Until it is given back.
+    scratch: Option<Scratch>,
+    from: &'a Scratches,
+}
+
+impl Taken<'_> {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(scratch) = self.scratch.take() {
+            self.from.sweep(scratch);
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::files::rootfs::RootfsFiles;
 use crate::history::HistoryError;
 use crate::key::{self, KeyParts};
 use crate::layers::pull::Puller;
+use crate::layers::thin::Squashes;
 use crate::layers::{Layer, Rootfs, forms};
 use crate::record::{BuildRecord, Place};
 use crate::remote::Sources;
@@ -61,6 +62,8 @@ pub(crate) struct Work<'a> {
     pub(crate) helpers: Helpers,
     /// Where they write.
     pub(crate) scratches: Scratches,
+    /// What their thin layers lie in together.
+    pub(crate) squashes: Squashes,
     /// Whether something asked for a sandbox that is not there.
     pub(crate) can_run: bool,
     /// The steps that were done or found, for a cache that is written afterwards.

@@ -52,7 +52,7 @@
 //!
 //! Modules, from the ground up: [`bytes`], [`path`], [`stop`] and [`xattr`]; [`rows`]; [`index`], with what its entries are and how
 //! they are encoded; [`codec`], [`compress`], [`passwd`], [`tar`] and
-//! [`tree`]; [`handle`]; [`view`]; [`unpack`] and [`diff`]; [`pack`]; [`amend`] and [`flatten`].
+//! [`tree`]; [`handle`]; [`view`]; [`unpack`] and [`diff`]; [`pack`]; [`amend`], [`flatten`] and [`squash`].
 
 pub mod amend;
 pub mod bytes;
@@ -69,6 +69,7 @@ pub mod pack;
 pub mod passwd;
 pub mod path;
 pub mod rows;
+pub mod squash;
 pub mod stop;
 pub mod tar;
 pub mod tree;

@@ -16,6 +16,7 @@ use kiln_sandbox::{Network, Security, Spec, Ulimit};
 
 use crate::engine::Engine;
 use crate::error::{BuildError, BuildErrorKind};
+use crate::layers::thin::Squashes;
 use crate::layers::{Layer, Pulled, forms};
 use crate::record::{Asked, BaseRecord, LayerRecord, PlanRecord, StepOutcome, StepRecord};
 use crate::request::SecretSource;
@@ -70,6 +71,7 @@ pub struct Entered {
     pub missing: Vec<String>,
     _agents: Vec<run::Forward>,
     _scratch: Scratch,
+    _squashes: Squashes,
     _lease: Arc<Lock>,
 }
 
@@ -141,14 +143,17 @@ impl Engine {
         let lease = self.store().lease()?;
         let step = visit.step()?;
         let layers = self.layers_of(&visit.layers()?, &step.text)?;
-        let (mut lower, view) = run::lower_directories(self.store(), &layers, (JOBS, Stop::NEVER))?;
+        let squashes = Squashes::default();
+        let (mut lower, view) =
+            run::lower_directories((self.store(), &squashes), &layers, (JOBS, Stop::NEVER))?;
         lower.splice(0..0, self.failed_tree(visit, step));
         let op = visit.surroundings();
         let identity = users::identity(&view, &op.user)?;
         let scratch = Scratch::new(self.store())?;
         let upper = scratch.path().join("upper");
         run::prepare_upper(&view, &upper, &op.cwd, self.store().owners())?;
-        let mounts = mounts::Again { engine: self, visit, scratch: scratch.path() }.prepare(&op)?;
+        let mounts = mounts::Again { engine: self, visit, scratch: scratch.path(), squashes: &squashes }
+            .prepare(&op)?;
         let mut env = op.environment.pairs();
         env.extend(mounts.env);
         env.extend(visit.env.iter().cloned());
@@ -181,6 +186,7 @@ impl Engine {
             missing: mounts.missing,
             _agents: mounts.agents,
             _scratch: scratch,
+            _squashes: squashes,
             _lease: lease,
         })
     }

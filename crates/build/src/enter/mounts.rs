@@ -19,6 +19,7 @@ use crate::copy::gather::{Looking, gather};
 use crate::engine::Engine;
 use crate::enter::{EnterError, Visit, secret};
 use crate::error::BuildErrorKind;
+use crate::layers::thin::Squashes;
 use crate::remote::Sources;
 use crate::report::Reporter;
 use crate::request::{Context, NamedContext, Request};
@@ -29,6 +30,7 @@ pub(super) struct Again<'a> {
     pub(super) engine: &'a Engine,
     pub(super) visit: &'a Visit<'a>,
     pub(super) scratch: &'a Path,
+    pub(super) squashes: &'a Squashes,
 }
 
 /// They, and what could not be had.
@@ -121,8 +123,11 @@ impl Again<'_> {
         };
         let gone = || EnterError::Gone { step: format!("--mount from={from:?}") };
         let layers = self.engine.layers_of(&layers.ok_or_else(gone)?, "--mount")?;
-        let (mut lower, _) =
-            run::lower_directories(self.engine.store(), &layers, (super::JOBS, Stop::NEVER))?;
+        let (mut lower, _) = run::lower_directories(
+            (self.engine.store(), self.squashes),
+            &layers,
+            (super::JOBS, Stop::NEVER),
+        )?;
         if lower.is_empty() {
             lower.push(directory(&place.join("empty"))?);
         }

@@ -10,6 +10,7 @@ pub(crate) mod import;
 pub(crate) mod kept;
 pub(crate) mod pull;
 mod relay;
+pub(crate) mod thin;
 pub(crate) mod trees;
 
 use std::sync::{Arc, OnceLock};

@@ -28,6 +28,7 @@ use crate::error::BuildErrorKind;
 use crate::event::SpanKind;
 use crate::files::rootfs::RootfsFiles;
 use crate::key::KeyParts;
+use crate::layers::thin::Squashes;
 use crate::layers::{Layer, Rootfs, forms, view_of};
 use crate::request::Network as AskedNetwork;
 use crate::run::mounts::Mounts;
@@ -127,7 +128,8 @@ impl Execution<'_> {
         let scratch = work.scratches.take(work.store)?;
         let span = work.reporter.span(SpanKind::Unpack, || "layers".to_owned());
         let on = (work.request.jobs, work.reporter.stop());
-        let (lower, view) = lower_directories(work.store, &self.rootfs.layers(work.puller())?, on)?;
+        let layers = self.rootfs.layers(work.puller())?;
+        let (lower, view) = lower_directories((work.store, &work.squashes), &layers, on)?;
         drop(span);
         let identity = users::identity(&view, &op.user)?;
         let upper = scratch.path().join("upper");
@@ -142,7 +144,7 @@ impl Execution<'_> {
         let exit = process::run(work, self.turn, &spec, (command, &log, &hidden))?;
         drop(span);
         if exit != Exit::Code(0) {
-            work.store.keep_failed(self.key, &upper)?;
+            work.store.keep_failed(self.key, &upper, scratch.path())?;
             let command = command.to_owned();
             return Err(match exit {
                 Exit::Code(code) => BuildErrorKind::Exit { command, code, log },
@@ -152,9 +154,7 @@ impl Execution<'_> {
         mounts.finish()?;
         let _span = work.reporter.span(SpanKind::Diff, || command.to_owned());
         let index = diff_upper(&upper, &view, work.store.owners(), on)?;
-        let layer = forms::keep_tree(work.store, index, &upper)?.times_of_run(true);
-        work.scratches.give_back(scratch);
-        Ok(layer)
+        Ok(forms::keep_tree(work.store, index, &upper)?.times_of_run(true))
     }
 
     fn spec(&self, (lower, identity): (Vec<PathBuf>, Identity), mounts: &mut Mounts, scratch: &Path) -> Spec {
@@ -194,9 +194,10 @@ impl Execution<'_> {
     }
 }
 
-/// The trees of all layers, as overlayfs takes them, and the view of them.
+/// The trees of all layers, as overlayfs takes them, and the view of them. Thin ones share a directory if `squashes` has one, which lasts as
+/// long as those do.
 pub(crate) fn lower_directories(
-    store: &Store,
+    (store, squashes): (&Store, &Squashes),
     layers: &[Arc<Layer>],
     (jobs, stop): (usize, Stop<'_>),
 ) -> Result<(Vec<PathBuf>, View), BuildErrorKind> {
@@ -211,27 +212,48 @@ pub(crate) fn lower_directories(
         })?;
         view = view_of(store, layers)?;
     }
-    Ok((stack(store, (layers, &view), stop)?, view))
+    let mut trees = stack((store, squashes), layers, &view, stop)?;
+    while trees.len() > MOST_DIRECTORIES && squashes.prepare(store)? {
+        trees = stack((store, squashes), layers, &view, stop)?;
+    }
+    Ok((trees, view))
 }
+
+/// Overlayfs takes 500 directories; some are left to the sandbox, and to what is mounted upon these.
+const MOST_DIRECTORIES: usize = 480;
 
 /// The trees of `layers`, topmost first: layers that change nothing are left out, and of one that occurs twice (the same COPY again)
 /// only the upper place counts, since it repeats everything that the lower one does. That holds for a tree that two layers are
 /// changes to as well: no whiteout of changes hides what lies below their layer.
 fn stack(
-    store: &Store,
-    (layers, view): (&[Arc<Layer>], &View),
+    (store, squashes): (&Store, &Squashes),
+    layers: &[Arc<Layer>],
+    view: &View,
     stop: Stop<'_>,
 ) -> Result<Vec<PathBuf>, BuildErrorKind> {
     let nothing = Index::default().content_id();
-    let pairs = layers.iter().zip(view.layers()).enumerate().rev();
-    let trees = pairs.filter(|(_, (layer, _))| layer.content != nothing).map(|(i, (layer, handle))| {
-        let below = || View::new(view.layers()[..i].to_vec());
-        forms::directories(store, (layer, handle), below, stop)
-    });
-    let trees: Vec<_> = trees.collect::<Result<_, _>>()?;
+    let mut squashed = squashes.of(layers, view);
+    let mut trees = Vec::new();
+    let mut left = layers.len();
+    while let Some(top) = left.checked_sub(1) {
+        if let Some((row, dir)) = squashed.pop_if(|(row, _)| row.end == left) {
+            trees.push(dir);
+            left = row.start;
+            continue;
+        }
+        left = top;
+        if layers[top].content != nothing {
+            let below = || View::new(view.layers()[..top].to_vec());
+            trees.extend_from_slice(&forms::directories(
+                store,
+                (&layers[top], &view.layers()[top]),
+                below,
+                stop,
+            )?);
+        }
+    }
     let mut known = HashSet::new();
-    let all = trees.iter().flat_map(|trees| trees.iter());
-    Ok(all.filter(|tree| known.insert(tree.as_os_str())).cloned().collect())
+    Ok(trees.into_iter().filter(|tree| known.insert(tree.clone())).collect())
 }
 
 /// Makes the working directory where the image lacks it, and gives the upper directory the face of the image's root.

@@ -175,7 +175,8 @@ impl Preparing<'_> {
         if let Some((rootfs, _)) = self.work.rootfs_of(from)? {
             let on = (self.work.request.jobs, self.work.reporter.stop());
             let layers = rootfs.layers(self.work.puller())?;
-            let (mut lower, _) = super::lower_directories(self.work.store, &layers, on)?;
+            let (mut lower, _) =
+                super::lower_directories((self.work.store, &self.work.squashes), &layers, on)?;
             if lower.is_empty() {
                 lower.push(self.directory("empty")?);
             }

@@ -34,6 +34,8 @@ pub(crate) fn run(
     if turn.runs_later {
         work.helpers.prepare();
         work.scratches.prepare(work.store);
+        // Without it the next step only takes a little longer.
+        let _ = work.squashes.prepare(work.store);
     }
     follow((work.reporter, turn.task), &mut running, &mut log, hidden)?;
     let exit = running.wait();

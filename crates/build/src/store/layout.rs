@@ -249,10 +249,15 @@ impl Store {
     }
 
     /// Keeps what a failed command has written, for whoever wants to look at it; of earlier ones only the latest. None on a disk
-    /// that is as good as full: what filled it is likely to be just that, and the next build needs the room.
-    pub(crate) fn keep_failed(&self, key: &Digest, upper: &Path) -> io::Result<()> {
+    /// that is as good as full: what filled it is likely to be just that, and the next build needs the room. What is not kept any longer
+    /// goes to the folder `away`, whose owner removes it.
+    pub(crate) fn keep_failed(&self, key: &Digest, upper: &Path, away: &Path) -> io::Result<()> {
         let path = self.failed_path(key);
-        crate::remove::remove_tree(&path)?;
+        let discard = |old: &Path| {
+            let name = old.file_name().unwrap_or_default();
+            fs_err::rename(old, away.join(name)).or_else(|_| crate::remove::remove_tree(old))
+        };
+        discard(&path)?;
         let disk = rustix::fs::statvfs(&self.root)?;
         if disk.f_bavail < disk.f_blocks / 20 {
             return Ok(());
@@ -267,7 +272,7 @@ impl Store {
         }
         others.sort_unstable();
         let too_many = (others.len() + 1).saturating_sub(FAILED);
-        others[..too_many].iter().try_for_each(|(_, old)| crate::remove::remove_tree(old))
+        others[..too_many].iter().try_for_each(|(_, old)| discard(old))
     }
 
     /// The records of builds.

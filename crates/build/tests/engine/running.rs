@@ -1,5 +1,6 @@
 //! RUN: what its layers hold, what it can see, and what of it is kept.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub(crate) const CASES: &[Case] = &[
     ("run: a step that is stopped dies at once", stopped),
     ("run: copies between commands", copies),
     ("run: hard links across a command", hard_links),
+    ("run: a long row of steps shows what its layers say", long_rows),
     ("run: a base is unpacked as it comes", unpacked_as_it_comes),
     ("run: what one rung made serves another", other_rung),
     ("run: an agent is reached during the step and not after", agent),
@@ -304,6 +306,48 @@ fn hard_links() {
         ["b"],
         "writing one name breaks the link in a layer, as overlayfs does"
     );
+}
+
+/// Thin layers share directories in an overlay: what commands see must be what the layers hold, nothing of those directories may stay.
+fn long_rows() {
+    let ground = ground();
+    let mut text =
+        "FROM base\nRUN mkdir -p /row/a/b /row/c && echo 0 > /row/a/b/x && ln /row/a/b/x /row/linked\n"
+            .to_owned();
+    let changes = [
+        "echo N > /row/f$((N % 7))",
+        "rm -rf /row/a && mkdir -p /row/a/b && echo N > /row/a/y",
+        "rm -rf /row/c && echo N > /row/c",
+        "rm -rf /row/c && mkdir /row/c && echo N > /row/c/N && chmod 7N0 /row/c",
+        "mv /row/a/b /row/bN && touch -d 2001-02-03 /row/bN && mkdir -p /row/a/b",
+        "ln -sf fN /row/l && chown N:1 /row/f$((N % 5)) 2> /dev/null || true",
+        "rm -f /row/f$((N % 3)) /d/a; mkdir -p /deep/N/er; rm -rf /deep/$((N - 7))",
+    ];
+    for number in 0..60 {
+        let change = changes[number * 5 % changes.len()].replace('N', &(number % 8).to_string());
+        text.push_str(&format!("RUN {change}\n"));
+    }
+    text.push_str("RUN find row deep d ! -type l -exec stat -c '%n %a %u:%g' {} + > /seen\n");
+    text.push_str("RUN find row deep d -type f ! -name linked > /order && xargs cat < /order > /read\n");
+    text.push_str("RUN grep -o lowerdir /proc/self/mountinfo | wc -l > /count\n");
+    let done = ground.build(&text);
+    let mut files = done.image.files();
+    files.retain(|path, entry| {
+        entry.kind != tar::EntryType::Symlink
+            && ["row", "deep", "d"].iter().any(|top| path.split('/').next() == Some(top))
+    });
+    let held: BTreeSet<String> = files
+        .iter()
+        .map(|(path, entry)| format!("{path} {:o} {}:{}", entry.mode, entry.uid, entry.gid))
+        .collect();
+    let seen = done.image.file("seen");
+    assert_eq!(seen.lines().map(str::to_owned).collect::<BTreeSet<_>>(), held);
+    let order = done.image.file("order");
+    let held: Vec<u8> = order.lines().flat_map(|path| files[path].content.clone()).collect();
+    assert_eq!(done.image.file("read").into_bytes(), held);
+    let count: usize = done.image.file("count").trim().parse().unwrap();
+    assert!((2..40).contains(&count), "62 layers lie in {count} directories");
+    assert_eq!(fs_err::read_dir(ground.store().join("tmp")).unwrap().count(), 0);
 }
 
 /// Kind, mode, size and time of everything in the store's trees.

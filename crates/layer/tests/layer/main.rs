@@ -11,6 +11,7 @@ mod golden;
 mod hostile;
 mod index;
 mod pack;
+mod squash;
 mod support;
 mod unpack;
 mod view;

@@ -113,6 +113,42 @@ fn lookup() {
     assert_eq!(view.lookup(&path("implied")).unwrap().entry.kind, Kind::Directory);
 }
 
+/// A small layer over few names, as a scan would leave it.
+pub(crate) fn random_layer(rng: &mut Rng) -> Arc<LayerHandle> {
+    let mut made = std::collections::BTreeMap::new();
+    for _ in 0..rng.below(12) {
+        let depth = rng.below(4) + 1;
+        let at: Vec<String> =
+            (0..depth).map(|_| ["a", "b", "a-b", "c"][rng.below(4) as usize].into()).collect();
+        let at = at.join("/");
+        let item = match rng.below(5) {
+            0 => file(&at, &rng.bytes(2)),
+            1 => whiteout(&at),
+            2 => link(&at, "a"),
+            _ => dir(&at),
+        };
+        made.insert(path(at), item);
+    }
+    // As a scan would leave it: nothing stands below what is no directory.
+    let closed: Vec<LayerPath> = made
+        .iter()
+        .filter(|(_, item)| item.entry.kind != Kind::Directory)
+        .map(|(path, _)| path.clone())
+        .collect();
+    made.retain(|at, _| !closed.iter().any(|top| top != at && at.is_within(top)));
+    let dirs = made.iter().filter(|(_, item)| item.entry.kind == Kind::Directory);
+    // Marks are also found where the layer has no entry for the directory.
+    let parents = made.keys().filter_map(LayerPath::parent);
+    let opaque: Vec<String> = dirs
+        .map(|(at, _)| at.clone())
+        .chain(parents)
+        .filter(|_| rng.below(6) == 0)
+        .map(|at| at.display())
+        .collect();
+    let opaque: Vec<&str> = opaque.iter().map(String::as_str).collect();
+    bare(&made.into_values().collect::<Vec<_>>(), &opaque)
+}
+
 /// `lookup`, `children` and `walk` tell the same story, whatever the stack.
 #[test]
 fn the_three_ways_agree() {
@@ -120,38 +156,7 @@ fn the_three_ways_agree() {
         let mut rng = Rng(seed);
         let mut layers = Vec::new();
         for _ in 0..=rng.below(4) {
-            let mut made = std::collections::BTreeMap::new();
-            for _ in 0..rng.below(12) {
-                let depth = rng.below(4) + 1;
-                let at: Vec<String> =
-                    (0..depth).map(|_| ["a", "b", "a-b", "c"][rng.below(4) as usize].into()).collect();
-                let at = at.join("/");
-                let item = match rng.below(5) {
-                    0 => file(&at, b""),
-                    1 => whiteout(&at),
-                    2 => link(&at, "a"),
-                    _ => dir(&at),
-                };
-                made.insert(path(at), item);
-            }
-            // As a scan would leave it: nothing stands below what is no directory.
-            let closed: Vec<LayerPath> = made
-                .iter()
-                .filter(|(_, item)| item.entry.kind != Kind::Directory)
-                .map(|(path, _)| path.clone())
-                .collect();
-            made.retain(|at, _| !closed.iter().any(|top| top != at && at.is_within(top)));
-            let dirs = made.iter().filter(|(_, item)| item.entry.kind == Kind::Directory);
-            // Marks are also found where the layer has no entry for the directory.
-            let parents = made.keys().filter_map(LayerPath::parent);
-            let opaque: Vec<String> = dirs
-                .map(|(at, _)| at.clone())
-                .chain(parents)
-                .filter(|_| rng.below(6) == 0)
-                .map(|at| at.display())
-                .collect();
-            let opaque: Vec<&str> = opaque.iter().map(String::as_str).collect();
-            layers.push(bare(&made.into_values().collect::<Vec<_>>(), &opaque));
+            layers.push(random_layer(&mut rng));
         }
         let view = View::new(layers);
         let walked: Vec<Found> = view.walk(&LayerPath::root()).collect();
