@@ -197,11 +197,6 @@ impl<'a> Encoded<'a> {
         self.kind.tag == b'd'
     }
 
-    /// Where it leads if it is a symbolic link.
-    pub(crate) fn link(&self) -> Option<&'a [u8]> {
-        (self.kind.tag == b'l').then_some(self.kind.bytes)
-    }
-
     /// What it is another name of, if it is a hard link.
     pub(crate) fn hard_link(&self) -> Option<&'a [u8]> {
         (self.kind.tag == b'h').then_some(self.kind.bytes)

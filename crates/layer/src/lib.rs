@@ -51,7 +51,7 @@
 //! ```
 //!
 //! Modules, from the ground up: [`bytes`], [`path`], [`stop`] and [`xattr`]; [`rows`]; [`index`], with what its entries are and how
-//! they are encoded; [`codec`], [`compress`], [`passwd`], [`tar`] and
+//! they are encoded; `places`; [`codec`], [`compress`], [`passwd`], [`tar`] and
 //! [`tree`]; [`handle`]; [`view`]; [`unpack`] and [`diff`]; [`pack`]; [`amend`], [`flatten`] and [`squash`].
 
 pub mod amend;
@@ -68,6 +68,7 @@ pub mod index;
 pub mod pack;
 pub mod passwd;
 pub mod path;
+mod places;
 pub mod rows;
 pub mod squash;
 pub mod stop;

@@ -12,8 +12,8 @@ use kiln_layer::index::{Entry, Kind};
 use kiln_layer::pack::PackError;
 use kiln_layer::path::LayerPath;
 use kiln_layer::stop::{Stop, Stoppable};
-use kiln_layer::tar::looks_like_tar;
 use kiln_layer::tar::scan::{NullSink, scan};
+use kiln_layer::tar::{TarError, looks_like_tar};
 use kiln_oci::digest::{Digest, Hasher};
 use rustix::fs::OFlags;
 
@@ -86,7 +86,10 @@ impl Archive {
         let again = fs_err::File::open(plain.path())?;
         let scanned = scan(stop.over(again), &mut NullSink);
         stop.check().map_err(io::Error::from)?;
-        let scanned = scanned.map_err(|e| wrong(&e))?;
+        let scanned = scanned.map_err(|error| match error {
+            TarError::List { .. } => error.into(),
+            error => wrong(&error),
+        })?;
         let blob = BlobForm { path: plain.path().to_owned(), format: Format::None };
         let handle =
             LayerHandle { index: Arc::new(scanned.index), trees: Vec::new(), blob: Some(blob), later: None };

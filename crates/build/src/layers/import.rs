@@ -9,6 +9,7 @@ use std::sync::Arc;
 use kiln_layer::codec;
 use kiln_layer::handle::{BlobForm, Later};
 use kiln_layer::index::{Entry, Index};
+use kiln_layer::tar::TarError;
 use kiln_layer::tar::scan::{NullSink, scan};
 use kiln_oci::artifact::{ArtifactError, copy_verified, read_small};
 use kiln_oci::descriptor::Descriptor;
@@ -168,8 +169,10 @@ fn bring(store: &Store, id: &Digest, (offer, blob): (&Offer, &OfferedBlob)) -> R
         writer.finish()?;
     }
     let form = form_of(store, &blob.descriptor);
-    let scanned =
-        scan(form.reader()?, &mut NullSink).map_err(|e| wrong(offer, &blob.descriptor, &e.to_string()))?;
+    let scanned = scan(form.reader()?, &mut NullSink).map_err(|error| match error {
+        TarError::List { .. } => error.into(),
+        error => wrong(offer, &blob.descriptor, &error.to_string()),
+    })?;
     if scanned.diff_id != blob.diff_id {
         return Err(wrong(offer, &blob.descriptor, "its archive is not the one that the record tells of"));
     }

@@ -221,6 +221,7 @@ impl Pull<'_> {
     fn unreadable(&self, descriptor: &Descriptor, error: TarError) -> BuildErrorKind {
         match error {
             TarError::Sink { path, source } => UnpackError::Place { path, source }.into(),
+            TarError::List { .. } => error.into(),
             error => {
                 let what = format!("layer {}", descriptor.digest);
                 self.failed(SourceErrorKind::Malformed { what, detail: error.to_string() })

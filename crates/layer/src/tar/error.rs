@@ -123,6 +123,12 @@ pub enum TarError {
         /// Why.
         source: io::Error,
     },
+    /// What is known of the members, which does not all fit into memory, cannot be kept or read back.
+    #[error("cannot keep the list of what is in the archive")]
+    List {
+        /// Why.
+        source: io::Error,
+    },
     /// The receiver of the members failed.
     #[error("{path} cannot be taken over")]
     Sink {

@@ -6,43 +6,41 @@
 //! the later of two members wins; a whiteout speaks of lower layers only, so one beside a directory of the same archive makes that
 //! directory opaque and one beside any other file of it says nothing; links are followed inside the root.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::BTreeMap;
+use std::io;
 
 use kiln_oci::digest::Digest;
 
 use super::TarError;
 use super::error::shown;
 use super::member::{Body, Member};
-use crate::bytes::Cursor;
-use crate::encoded::{Encoded, put_entry};
 use crate::index::{Entry, Index, Kind};
 use crate::path::LayerPath;
+use crate::places::{Place, Places, forget_below};
 
 /// Symbolic links followed on the way to one member; Linux has the same limit.
 const HOPS: usize = 40;
 
 #[derive(Default)]
 pub(crate) struct Fold {
-    places: BTreeMap<LayerPath, Place>,
-    /// What paths name, one after the other as an index has it: layers of very many files exist.
-    inodes: Vec<u8>,
-    /// The inode that came last, if it is a file of which it is not known yet what it holds.
-    empty: Option<(usize, Entry)>,
-    /// Inodes that have several names, or had.
-    shared: HashSet<usize>,
-    opaque: BTreeSet<LayerPath>,
-    /// A directory that was just found to be one: members come directory by directory.
+    places: Places,
+    /// Files that have several names, or had.
+    shared: Vec<Entry>,
+    opaque: BTreeMap<LayerPath, ()>,
+    /// The file that came last, of which it is not known yet what it holds.
+    empty: Option<Entry>,
+    /// A directory that was just found to be one: members come directory by directory. It is among the places.
     parent: Option<LayerPath>,
-}
-
-#[derive(Clone, Copy)]
-enum Place {
-    Whiteout,
-    /// Where in the inodes it starts.
-    Inode(usize),
+    /// Whether something is below the root.
+    begun: bool,
 }
 
 impl Fold {
+    #[cfg(test)]
+    pub(super) fn with_limits(limits: crate::places::Limits) -> Self {
+        Self { places: Places::with_limits(limits), ..Self::default() }
+    }
+
     /// Takes a member in. Returns what to do to a tree, in order: mostly just the member, at its real path. If the member
     /// is a file, it comes last, and [`Fold::filled`] is to be called when its bytes are known.
     pub(crate) fn admit(&mut self, mut member: Member) -> Result<Vec<Member>, TarError> {
@@ -52,70 +50,85 @@ impl Fold {
             _ => self.locate(member.path, &mut ops)?,
         };
         match &member.body {
-            Body::Whiteout => self.whiteout(member, &mut ops),
-            Body::Opaque => self.make_opaque(member.path, &mut ops),
+            Body::Whiteout => self.whiteout(member, &mut ops)?,
+            Body::Opaque => self.make_opaque(member.path, &mut ops)?,
             Body::Hardlink { .. } => self.hardlink(member, &mut ops)?,
-            Body::Directory => self.directory(member, &mut ops),
+            Body::Directory => self.directory(member, &mut ops)?,
             _ if member.path.is_root() => {
                 return Err(TarError::Name { name: "/".to_owned() });
             }
             _ => {
                 self.clear(&member.path);
-                self.put(&member, &mut ops);
+                self.put(member, &mut ops)?;
             }
         }
         Ok(ops)
     }
 
     /// Tells what the file that was admitted last holds.
-    pub(crate) fn filled(&mut self, digest: Digest, offset: Option<u64>) {
-        let Some((at, mut entry)) = self.empty.take() else { return };
+    pub(crate) fn filled(&mut self, digest: Digest, offset: Option<u64>) -> Result<(), TarError> {
+        let Some(mut entry) = self.empty.take() else { return Ok(()) };
         if let Kind::File { digest: known, .. } = &mut entry.kind {
             *known = digest;
         }
-        self.inodes.truncate(at);
-        put_entry(&mut self.inodes, &Entry { offset, ..entry });
+        entry.offset = offset;
+        self.settle(entry.path.clone(), Place::Inode(entry))
     }
 
     /// Everything, sorted. Of several names of one file the first in order carries the content.
-    pub(crate) fn finish(self) -> Index {
-        let mut carriers: HashMap<usize, LayerPath> = HashMap::new();
+    pub(crate) fn finish(self) -> Result<Index, TarError> {
+        let Self { places, shared, opaque, .. } = self;
+        let mut carriers: BTreeMap<u64, LayerPath> = BTreeMap::new();
         let mut index = Index::builder();
-        for (path, place) in self.places {
-            let Place::Inode(at) = place else {
-                index.push(&entry_of(Member::mark(path, Body::Whiteout)));
-                continue;
-            };
-            // What was put there can be read back.
-            let Some(mut entry) = inode(&self.inodes, at).and_then(|inode| inode.entry(path)) else {
-                continue;
-            };
-            if matches!(entry.kind, Kind::File { .. }) && self.shared.contains(&at) {
-                match carriers.get(&at).cloned() {
-                    Some(target) => (entry.kind, entry.offset) = (Kind::Hardlink { target }, None),
-                    None => drop(carriers.insert(at, entry.path.clone())),
+        let mut add = |path: LayerPath, place| {
+            let entry = match place {
+                Place::Implied => return Ok(()),
+                Place::Whiteout => entry_of(Member::mark(path, Body::Whiteout)),
+                Place::Inode(entry) => Entry { path, ..entry },
+                Place::Shared(number) => {
+                    let file = shared_file(&shared, number)?;
+                    match carriers.get(&number).cloned() {
+                        Some(target) => {
+                            Entry { path, kind: Kind::Hardlink { target }, offset: None, ..file.clone() }
+                        }
+                        None => {
+                            carriers.insert(number, path.clone());
+                            Entry { path, ..file.clone() }
+                        }
+                    }
                 }
-            }
+            };
             index.push(&entry);
-        }
-        index.finish(self.opaque.into_iter().collect())
+            Ok(())
+        };
+        places.drain(&mut add).map_err(lost)?;
+        Ok(index.finish(opaque.into_keys().collect()))
     }
 
-    /// What is at `path`, if there is something.
-    fn inode(&self, path: &LayerPath) -> Option<Encoded<'_>> {
-        match self.places.get(path)? {
-            Place::Inode(at) => inode(&self.inodes, *at),
-            Place::Whiteout => None,
-        }
+    /// What is at `path`, whose parents are directories.
+    fn place(&self, path: &LayerPath) -> Result<Option<Place>, TarError> {
+        self.places.get(path).map_err(lost)
+    }
+
+    fn settle(&mut self, path: LayerPath, place: Place) -> Result<(), TarError> {
+        self.places.put(path, place).map_err(lost)
     }
 
     /// The place that a name means; what its last component may stand for is left alone.
     fn locate(&mut self, path: LayerPath, ops: &mut Vec<Member>) -> Result<LayerPath, TarError> {
         let Some(parent) = path.parent() else { return Ok(path) };
+        self.begun = true;
         if self.parent.as_ref() == Some(&parent) {
             return Ok(path);
         }
         let real = self.directory_at(&parent, &path, ops)?;
+        let mut missing = Some(real.clone());
+        while let Some(dir) = missing.filter(|dir| !dir.is_root())
+            && self.place(&dir)?.is_none()
+        {
+            missing = dir.parent();
+            self.settle(dir, Place::Implied)?;
+        }
         let located = real.join(path.name());
         self.parent = Some(real);
         Ok(located)
@@ -139,20 +152,22 @@ impl Fold {
                 continue;
             }
             let next = real.join(&name);
-            let Some(inode) = self.inode(&next) else {
-                if self.places.contains_key(&next) {
-                    self.make_opaque(next.clone(), ops);
+            let is_known = self.parent.as_ref().is_some_and(|dir| dir.is_within(&next));
+            let target = match if is_known { None } else { self.place(&next)? } {
+                None | Some(Place::Implied | Place::Inode(Entry { kind: Kind::Directory, .. })) => {
+                    real = next;
+                    continue;
                 }
-                real = next;
-                continue;
-            };
-            if inode.is_directory() {
-                real = next;
-                continue;
-            }
-            let Some(target) = inode.link() else {
-                let (path, ancestor) = (wanted_for.display(), next.display());
-                return Err(TarError::NotADirectory { path, ancestor });
+                Some(Place::Whiteout) => {
+                    self.make_opaque(next.clone(), ops)?;
+                    real = next;
+                    continue;
+                }
+                Some(Place::Inode(Entry { kind: Kind::Symlink { target }, .. })) => target,
+                Some(Place::Inode(_) | Place::Shared(_)) => {
+                    let (path, ancestor) = (wanted_for.display(), next.display());
+                    return Err(TarError::NotADirectory { path, ancestor });
+                }
             };
             hops += 1;
             if hops > HOPS {
@@ -167,30 +182,34 @@ impl Fold {
         Ok(real)
     }
 
-    fn whiteout(&mut self, member: Member, ops: &mut Vec<Member>) {
-        match self.inode(&member.path).map(|inode| inode.is_directory()) {
-            Some(true) => self.make_opaque(member.path, ops),
-            Some(false) => {}
-            None if self.has_children(&member.path) => {
-                self.put(&Member::implicit_directory(member.path.clone()), ops);
-                self.make_opaque(member.path, ops);
+    fn whiteout(&mut self, member: Member, ops: &mut Vec<Member>) -> Result<(), TarError> {
+        let is_implied = match self.place(&member.path)? {
+            Some(Place::Inode(Entry { kind: Kind::Directory, .. })) => {
+                return self.make_opaque(member.path, ops);
             }
-            None => {
-                self.places.insert(member.path.clone(), Place::Whiteout);
-                ops.push(Member::mark(member.path, Body::Whiteout));
-            }
+            Some(Place::Inode(_) | Place::Shared(_)) => return Ok(()),
+            Some(Place::Implied) => true,
+            Some(Place::Whiteout) | None => member.path.is_root() && self.begun,
+        };
+        if is_implied {
+            self.put(Member::implicit_directory(member.path.clone()), ops)?;
+            return self.make_opaque(member.path, ops);
         }
+        self.settle(member.path.clone(), Place::Whiteout)?;
+        ops.push(Member::mark(member.path, Body::Whiteout));
+        Ok(())
     }
 
     /// Marks a directory; one that is whited out or has no entry of its own gets one, since what lower layers say about it
     /// no longer counts. An opaque mark alone (`dir` never named) leaves the directory's own metadata to the lower layers.
-    fn make_opaque(&mut self, path: LayerPath, ops: &mut Vec<Member>) {
-        if matches!(self.places.get(&path), Some(Place::Whiteout)) {
-            self.put(&Member::implicit_directory(path.clone()), ops);
+    fn make_opaque(&mut self, path: LayerPath, ops: &mut Vec<Member>) -> Result<(), TarError> {
+        if self.place(&path)? == Some(Place::Whiteout) {
+            self.put(Member::implicit_directory(path.clone()), ops)?;
         }
-        if self.opaque.insert(path.clone()) {
+        if self.opaque.insert(path.clone(), ()).is_none() {
             ops.push(Member::mark(path, Body::Opaque));
         }
+        Ok(())
     }
 
     fn hardlink(&mut self, member: Member, ops: &mut Vec<Member>) -> Result<(), TarError> {
@@ -200,76 +219,82 @@ impl Fold {
         let known = self.parent.clone();
         let real = self.locate(target.clone(), ops)?;
         self.parent = known;
-        let Some(Place::Inode(at)) = self.places.get(&real).copied() else { return Err(bad) };
+        let found = self.place(&real)?;
+        if matches!(found, None | Some(Place::Whiteout | Place::Implied)) {
+            return Err(bad);
+        }
         if real == member.path || member.path.is_root() {
             return Ok(());
         }
-        let linked = inode(&self.inodes, at).filter(|inode| !inode.is_directory());
-        let Some(linked) = linked.and_then(|inode| inode.entry(member.path.clone())) else { return Err(bad) };
+        let (linked, place) = match found {
+            Some(Place::Shared(number)) => {
+                (shared_file(&self.shared, number).map_err(lost)?.clone(), Place::Shared(number))
+            }
+            Some(Place::Inode(file)) if matches!(file.kind, Kind::File { .. }) => {
+                let place = Place::Shared(self.shared.len() as u64);
+                self.shared.push(file.clone());
+                self.settle(real.clone(), place.clone())?;
+                (file, place)
+            }
+            Some(Place::Inode(other)) if other.kind != Kind::Directory => {
+                (other.clone(), Place::Inode(other))
+            }
+            _ => return Err(bad),
+        };
         self.clear(&member.path);
-        self.places.insert(member.path, Place::Inode(at));
-        self.shared.insert(at);
-        ops.push(Member { body: Body::Hardlink { target: real }, ..Member::from(&linked) });
+        self.settle(member.path.clone(), place)?;
+        let op = Member::from(&Entry { path: member.path, ..linked });
+        ops.push(Member { body: Body::Hardlink { target: real }, ..op });
         Ok(())
     }
 
-    fn directory(&mut self, member: Member, ops: &mut Vec<Member>) {
+    fn directory(&mut self, member: Member, ops: &mut Vec<Member>) -> Result<(), TarError> {
         let path = member.path.clone();
-        let hidden = matches!(self.places.get(&path), Some(Place::Whiteout));
-        if self.inode(&path).is_some_and(|inode| !inode.is_directory()) {
+        let found = self.place(&path)?;
+        if found.as_ref().is_some_and(Place::is_leaf) {
             self.clear(&path);
+            self.places.renew(&path);
         }
-        self.put(&member, ops);
-        if hidden {
-            self.make_opaque(path, ops);
+        self.put(member, ops)?;
+        match found {
+            Some(Place::Whiteout) => self.make_opaque(path, ops),
+            _ => Ok(()),
         }
     }
 
-    fn put(&mut self, member: &Member, ops: &mut Vec<Member>) {
-        let at = self.inodes.len();
-        self.places.insert(member.path.clone(), Place::Inode(at));
+    /// Hands a member on; unless it is a file, of which more is to be known, it is settled.
+    fn put(&mut self, member: Member, ops: &mut Vec<Member>) -> Result<(), TarError> {
         let entry = entry_of(member.clone());
-        put_entry(&mut self.inodes, &entry);
-        self.empty = matches!(entry.kind, Kind::File { .. }).then_some((at, entry));
-        ops.push(member.clone());
+        ops.push(member);
+        if matches!(entry.kind, Kind::File { .. }) {
+            self.empty = Some(entry);
+            return Ok(());
+        }
+        self.settle(entry.path.clone(), Place::Inode(entry))
     }
 
-    fn has_children(&self, path: &LayerPath) -> bool {
-        below(path, |from| self.places.range(from..).next().map(|(found, _)| found)).is_some()
-    }
-
-    /// Forgets what stands at and below `path`, since something that is no directory comes there.
+    /// Forgets what was known of `path` and below it, since something that is no directory comes there.
     fn clear(&mut self, path: &LayerPath) {
-        while let Some(found) =
-            below(path, |from| self.places.range(from..).next().map(|(found, _)| found)).cloned()
-        {
-            self.places.remove(&found);
-        }
         self.opaque.remove(path);
-        while let Some(found) = below(path, |from| self.opaque.range(from..).next()).cloned() {
-            self.opaque.remove(&found);
-        }
+        forget_below(&mut self.opaque, path);
         if self.parent.as_ref().is_some_and(|dir| dir.is_within(path)) {
             self.parent = None;
         }
     }
 }
 
-/// The first thing below `dir`, if `first` gives the first at or after a path. No name is a single NUL, so that one stands
-/// before all names.
-fn below<'a>(
-    dir: &LayerPath,
-    first: impl FnOnce(LayerPath) -> Option<&'a LayerPath>,
-) -> Option<&'a LayerPath> {
-    first(dir.join([0])).filter(|found| found.is_within(dir))
+/// The file with this number.
+fn shared_file(shared: &[Entry], number: u64) -> io::Result<&Entry> {
+    let file = usize::try_from(number).ok().and_then(|number| shared.get(number));
+    file.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no file has this number"))
 }
 
-fn inode(inodes: &[u8], at: usize) -> Option<Encoded<'_>> {
-    Encoded::take(&mut Cursor::new(inodes, at))
+fn lost(source: io::Error) -> TarError {
+    TarError::List { source }
 }
 
 /// A member as an entry, without what a file holds.
-fn entry_of(member: Member) -> Entry {
+pub(super) fn entry_of(member: Member) -> Entry {
     let Member { path, body, mode, uid, gid, mtime, xattrs } = member;
     let kind = match body {
         Body::File { size } => Kind::File { size, digest: Digest::from_bytes([0; 32]) },

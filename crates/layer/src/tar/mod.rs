@@ -10,6 +10,8 @@ mod header;
 mod member;
 mod pax;
 mod read;
+#[cfg(test)]
+mod reference;
 pub mod scan;
 mod sparse;
 pub mod write;

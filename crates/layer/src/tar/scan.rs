@@ -79,12 +79,12 @@ pub fn scan(reader: impl Read, sink: &mut dyn Sink) -> Result<Scanned, TarError>
             };
             let digest = content.hasher.finish();
             drained.map_err(|source| members.cut_off(source))?;
-            fold.filled(digest, offset);
+            fold.filled(digest, offset)?;
         }
     }
     io::copy(&mut buffered, &mut io::sink()).map_err(|source| TarError::Read { position: 0, source })?;
     let hashed = buffered.into_inner();
-    Ok(Scanned { index: fold.finish(), diff_id: DiffId(hashed.hasher.finish()), size: hashed.size })
+    Ok(Scanned { index: fold.finish()?, diff_id: DiffId(hashed.hasher.finish()), size: hashed.size })
 }
 
 /// Gives a raw member its meaning; `None` for aufs's leftovers.
