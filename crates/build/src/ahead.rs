@@ -111,7 +111,7 @@ impl Ahead {
             return Ok(());
         }
         let index = layer.index(store)?;
-        let size = forms::tar_size(index.iter());
+        let size = forms::tar_size(&index)?;
         let name = format!("compress layer {}", short(&layer.id));
         let make = |task| {
             let packing = Packing { threads: self.threads, reporter, task };

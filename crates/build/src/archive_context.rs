@@ -26,6 +26,12 @@ pub(crate) fn unpack_dated(archive: File, dest: &Path) -> Result<Option<i64>, Bu
     let mut unpacker = Unpacker::new(dest, Form::Plain, Owners::Mine)?;
     let scanned = scan(reader, &mut unpacker)?;
     unpacker.finish()?;
-    let files = scanned.index.iter().filter(|entry| matches!(entry.kind, Kind::File { .. }));
-    Ok(files.map(|entry| entry.mtime.secs).max())
+    let mut newest = None;
+    for entry in &scanned.index {
+        let entry = entry?;
+        if matches!(entry.kind, Kind::File { .. }) {
+            newest = newest.max(Some(entry.mtime.secs));
+        }
+    }
+    Ok(newest)
 }

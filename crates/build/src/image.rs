@@ -206,7 +206,7 @@ impl Engine {
 
     fn files(&self, built: &Built) -> Result<Flattened, BuildErrorKind> {
         let time = built.source_date_epoch.map(|secs| Mtime { secs, nanos: 0 });
-        Ok(flatten(&self.view(built)?).at(time))
+        Ok(flatten(&self.view(built)?)?.at(time))
     }
 }
 
@@ -214,8 +214,8 @@ impl Engine {
 struct Folders(Vec<(Entry, Flattened)>);
 
 impl Entries for Folders {
-    fn count(&self) -> usize {
-        self.0.iter().map(|(_, files)| 1 + files.count()).sum()
+    fn count(&self) -> Result<usize, PackError> {
+        self.0.iter().map(|(_, files)| Ok(1 + files.count()?)).sum()
     }
 
     fn each(&self, take: &mut Take<'_>) -> Result<(), PackError> {

@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use kiln_layer::codec;
+use kiln_layer::codec::{self, CodecError};
 use kiln_layer::handle::open_in;
 use kiln_layer::index::{Index, Kind};
+use kiln_layer::rows::HELD;
 use kiln_layer::tree::Root;
 use kiln_oci::digest::{Digest, Hasher};
 use kiln_oci::error::StoreError;
@@ -70,10 +71,11 @@ impl Engine {
             self.check_blob(&digest, removed)?;
         }
         let path = store.index_path(&layer.id);
-        let index = match fs_err::read(&path) {
-            Ok(bytes) => codec::decode(bytes).ok().filter(|index| is_of(index, layer)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error.into()),
+        let index = match codec::load(&path, HELD) {
+            Ok(index) => is_of(&index, layer)?.then_some(index),
+            Err(CodecError::Read(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(CodecError::Read(error)) => return Err(error.into()),
+            Err(CodecError::Magic | CodecError::Checksum | CodecError::Invalid { .. }) => None,
         };
         let Some(index) = index else {
             fs_err::remove_file(&path)?;
@@ -81,7 +83,7 @@ impl Engine {
             return Ok(());
         };
         if let Some(trees) = trees::of(store, &layer.id)?
-            && !is_whole(&trees, &index)
+            && !is_whole(&trees, &index)?
         {
             // Whether the changes are damaged or what they lie upon: the next edit would be upon it again.
             let base = trees::base_of(store, &layer.id)?.filter(|_| trees.len() > 1);
@@ -131,22 +133,25 @@ fn layers_of(record: &BuildRecord) -> impl Iterator<Item = &LayerRecord> {
 }
 
 /// Whether an index is that of this layer; that of a pulled one is named after its tar, too.
-fn is_of(index: &Index, layer: &LayerRecord) -> bool {
-    let id = index.layer_id();
+fn is_of(index: &Index, layer: &LayerRecord) -> io::Result<bool> {
+    let id = index.layer_id()?;
     let pulled = layer.pulled.as_ref().map(|(_, diff_id)| key::chain(&diff_id.0, &id));
-    layer.id == pulled.unwrap_or(id) || layer.id == id
+    Ok(layer.id == pulled.unwrap_or(id) || layer.id == id)
 }
 
 /// Whether every file of the layer is in its tree, which is all of `trees` together, with the right bytes.
-fn is_whole(trees: &[PathBuf], index: &Index) -> bool {
+fn is_whole(trees: &[PathBuf], index: &Index) -> io::Result<bool> {
     let roots: io::Result<Vec<Root>> = trees.iter().map(|tree| Root::open(tree)).collect();
-    let Ok(roots) = roots else { return false };
-    index.iter().all(|entry| match &entry.kind {
-        Kind::File { size, digest } => {
-            open_in(&roots, &entry.path).and_then(hash).is_ok_and(|found| found == (*digest, *size))
+    let Ok(roots) = roots else { return Ok(false) };
+    for entry in index {
+        let entry = entry?;
+        if let Kind::File { size, digest } = entry.kind
+            && !open_in(&roots, &entry.path).and_then(hash).is_ok_and(|found| found == (digest, size))
+        {
+            return Ok(false);
         }
-        _ => true,
-    })
+    }
+    Ok(true)
 }
 
 fn hash(mut file: impl Read) -> io::Result<(Digest, u64)> {

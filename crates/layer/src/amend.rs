@@ -5,8 +5,9 @@
 //! costs what was edited.
 
 use std::collections::{BTreeSet, HashSet};
+use std::io;
 
-use crate::index::{Entry, Index, Kind};
+use crate::index::{Entry, Index, Iter, Kind};
 use crate::pack::{Content, Entries, PackEntry, PackError, Take};
 use crate::path::LayerPath;
 use crate::view::{View, implicit_directory};
@@ -36,28 +37,42 @@ pub fn amendment<'e, E: Entries + ?Sized>(
     old: &Index,
     below: &View,
 ) -> Result<Option<Amendment<'e, E>>, PackError> {
-    let plain = |entry: &Entry| !matches!(entry.kind, Kind::Hardlink { .. } | Kind::Whiteout);
-    if !old.opaque().is_empty() || !old.iter().all(|entry| plain(&entry)) {
+    let listed = |source| PackError::List { source };
+    if !old.opaque().is_empty() || !is_plain(old).map_err(listed)? {
         return Ok(None);
     }
-    let mut compared = Compared::new(below);
-    let mut before = old.iter().peekable();
-    let mut possible = true;
-    let mut number = 0;
+    let mut compared = Compared::new(below, entries.count()?);
+    let mut before = Before { entries: old.iter(), next: None };
+    before.advance().map_err(listed)?;
+    let (mut possible, mut number) = (true, 0);
     entries.each(&mut |item| {
-        possible =
-            possible && plain(&item.entry) && compared.next(number, &item.entry, &mut before).is_some();
+        possible = possible
+            && can_be_amended(&item.entry)
+            && compared.next(number, &item.entry, &mut before).map_err(listed)?;
         number += 1;
         Ok(())
     })?;
-    possible = possible && before.try_for_each(|entry| compared.remove(&entry.path)).is_some();
-    if !possible || !compared.is_worthwhile(number) {
+    possible = possible && compared.remove_up_to(None, &mut before).map_err(listed)?;
+    if !possible || !compared.is_worthwhile() {
         return Ok(None);
     }
     let Some(written) = compared.complete(entries)? else { return Ok(None) };
     let amendment = Amendment { entries, written, gone: compared.gone };
     // With the directories on the way.
-    Ok(Some(amendment).filter(|found| found.count() as u64 * PART <= number as u64))
+    Ok(Some(amendment).filter(|found| found.len() as u64 * PART <= number as u64))
+}
+
+fn can_be_amended(entry: &Entry) -> bool {
+    !matches!(entry.kind, Kind::Hardlink { .. } | Kind::Whiteout)
+}
+
+fn is_plain(index: &Index) -> io::Result<bool> {
+    for entry in index {
+        if !can_be_amended(&entry?) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn is_directory(entry: &Entry) -> bool {
@@ -70,9 +85,25 @@ fn is_same(a: &Entry, b: &Entry) -> bool {
         && a.xattrs == b.xattrs
 }
 
+/// The entries of the old layer, and the next of them.
+struct Before<'a> {
+    entries: Iter<'a>,
+    next: Option<Entry>,
+}
+
+impl Before<'_> {
+    /// Goes on; what was next is the result.
+    fn advance(&mut self) -> io::Result<Option<Entry>> {
+        let next = self.entries.next().transpose()?;
+        Ok(std::mem::replace(&mut self.next, next))
+    }
+}
+
 /// Two layers, entry by entry.
 struct Compared<'a> {
     below: &'a View,
+    /// How many entries the new layer has.
+    all: usize,
     /// Which entries differ.
     changed: Vec<usize>,
     /// Of these, what is no directory.
@@ -85,9 +116,10 @@ struct Compared<'a> {
 }
 
 impl<'a> Compared<'a> {
-    fn new(below: &'a View) -> Self {
+    fn new(below: &'a View, all: usize) -> Self {
         Self {
             below,
+            all,
             changed: Vec::new(),
             obstacles: HashSet::new(),
             gone: BTreeSet::new(),
@@ -96,26 +128,26 @@ impl<'a> Compared<'a> {
         }
     }
 
-    /// Takes entry `number` of the new layer, and of the old one all up to its path. `None` if the old tree cannot serve.
-    fn next(
-        &mut self,
-        number: usize,
-        entry: &Entry,
-        old: &mut std::iter::Peekable<impl Iterator<Item = Entry>>,
-    ) -> Option<()> {
-        while let Some(entry) = old.next_if(|old| old.path < entry.path) {
-            self.remove(&entry.path)?;
+    /// Takes entry `number` of the new layer, and of the old one all up to its path. `false` if the old tree cannot serve.
+    fn next(&mut self, number: usize, entry: &Entry, old: &mut Before<'_>) -> io::Result<bool> {
+        if !self.remove_up_to(Some(&entry.path), old)? || !self.is_little() {
+            return Ok(false);
         }
         let size = match entry.kind {
             Kind::File { size, .. } => size,
             _ => 0,
         };
         self.bytes.1 += size;
-        match old.next_if(|old| old.path == entry.path) {
-            Some(old) if is_same(&old, entry) => return Some(()),
+        if old.next.as_ref().is_some_and(|old| old.path == entry.path)
+            && let Some(old) = old.advance()?
+        {
+            if is_same(&old, entry) {
+                return Ok(true);
+            }
             // What is no directory hides what lies below it, and a directory upon it would not bring that back.
-            Some(old) if is_directory(entry) && !is_directory(&old) => return None,
-            _ => {}
+            if is_directory(entry) && !is_directory(&old) {
+                return Ok(false);
+            }
         }
         self.changed.push(number);
         self.bytes.0 += size;
@@ -123,7 +155,18 @@ impl<'a> Compared<'a> {
             self.obstacles.insert(entry.path.clone());
         }
         self.describe_above(&entry.path);
-        Some(())
+        Ok(true)
+    }
+
+    /// Removes what the old layer has before `path`, or all that is left. `false` if it cannot be hidden.
+    fn remove_up_to(&mut self, path: Option<&LayerPath>, old: &mut Before<'_>) -> io::Result<bool> {
+        while old.next.as_ref().is_some_and(|old| path.is_none_or(|path| old.path < *path)) {
+            let Some(entry) = old.advance()? else { break };
+            if !self.remove(&entry.path)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn describe_above(&mut self, path: &LayerPath) {
@@ -136,23 +179,27 @@ impl<'a> Compared<'a> {
         }
     }
 
-    /// `None` if it cannot be hidden.
-    fn remove(&mut self, path: &LayerPath) -> Option<()> {
+    /// `false` if it cannot be hidden.
+    fn remove(&mut self, path: &LayerPath) -> io::Result<bool> {
         let mut above = std::iter::successors(path.parent(), LayerPath::parent);
         if above.any(|dir| self.gone.contains(&dir) || self.obstacles.contains(&dir)) {
-            return Some(());
+            return Ok(true);
         }
-        if path.is_root() || self.below.lookup(path).is_some() {
-            return None;
+        if path.is_root() || self.below.lookup(path)?.is_some() {
+            return Ok(false);
         }
         self.gone.insert(path.clone());
         self.describe_above(path);
-        Some(())
+        Ok(self.is_little())
     }
 
-    fn is_worthwhile(&self, all: usize) -> bool {
-        let count = (self.changed.len() + self.gone.len()) as u64;
-        count * PART <= all as u64 && self.bytes.0 * PART <= self.bytes.1
+    /// Whether few entries differ. What is known of those that do is held.
+    fn is_little(&self) -> bool {
+        (self.changed.len() + self.gone.len()) as u64 * PART <= self.all as u64
+    }
+
+    fn is_worthwhile(&self) -> bool {
+        self.is_little() && self.bytes.0 * PART <= self.bytes.1
     }
 
     /// Which entries have to be written: those that differ, and what stands above them. `None` if something is left below what is gone, which
@@ -180,11 +227,11 @@ impl<'a> Compared<'a> {
             number += 1;
             Ok(())
         })?;
-        let is_there = |dir: &LayerPath| {
-            let below = || self.below.lookup(dir).is_some_and(|found| is_directory(&found.entry));
-            dir.is_root() || found.contains(dir) || below()
-        };
-        Ok((!hidden && parents.iter().all(is_there)).then_some(written))
+        for dir in parents.iter().filter(|dir| !dir.is_root() && !found.contains(*dir)) {
+            let below = self.below.lookup(dir).map_err(|source| PackError::List { source })?;
+            hidden |= !below.is_some_and(|found| is_directory(&found.entry));
+        }
+        Ok((!hidden).then_some(written))
     }
 }
 
@@ -193,11 +240,15 @@ impl<E: ?Sized> Amendment<'_, E> {
     pub fn gone(&self) -> impl Iterator<Item = &LayerPath> {
         self.gone.iter()
     }
+
+    fn len(&self) -> usize {
+        self.written.len() + self.gone.len()
+    }
 }
 
 impl<E: Entries + ?Sized> Entries for Amendment<'_, E> {
-    fn count(&self) -> usize {
-        self.written.len() + self.gone.len()
+    fn count(&self) -> Result<usize, PackError> {
+        Ok(self.len())
     }
 
     fn each(&self, take: &mut Take<'_>) -> Result<(), PackError> {

@@ -4,56 +4,42 @@
 //! end the SHA-256 of all that. Numbers are LEB128. Reading checks everything: what [`decode`] returns is a valid
 //! index, whatever the bytes were.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
 
-use kiln_oci::digest::{Digest, Hasher};
+use kiln_oci::digest::Hasher;
 
 use crate::bytes::put_number;
 use crate::encoded::{put_entry, put_path};
 use crate::index::{Entry, Index};
+use crate::pages::Pages;
 use crate::path::LayerPath;
-
-const MAGIC: &[u8; 8] = b"KILNIDX\x01";
-const CHECKSUM: usize = 32;
+pub use crate::reading::CodecError;
+use crate::reading::{MAGIC, read};
 
 /// How many bytes are written at a time.
 const PIECE: usize = 64 << 10;
 
-/// Why bytes are not an index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CodecError {
-    /// Not this format, or not this version of it.
-    #[error("not a layer index of this version")]
-    Magic,
-    /// The checksum does not fit: cut short or damaged.
-    #[error("the layer index is damaged")]
-    Checksum,
-    /// The checksum fits, but the content makes no sense.
-    #[error("the layer index is not valid at byte {at}")]
-    Invalid {
-        /// Bytes from the start.
-        at: usize,
-    },
-}
-
 /// The bytes of `index`. The same index gives the same bytes.
-pub fn encode(index: &Index) -> Vec<u8> {
-    let mut encoder = Encoder::new(index.len());
-    encoder.out.reserve(index.encoded().len() + CHECKSUM);
-    encoder.out.extend_from_slice(index.encoded());
-    encoder.finish(index.opaque())
-}
-
-/// Writes what [`encode`] gives, and has none of it in memory twice.
 ///
 /// # Errors
-/// Those of `to`.
+/// If entries cannot be had; see [`Index`].
+pub fn encode(index: &Index) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    write(index, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Writes what [`encode`] gives, little of it at a time.
+///
+/// # Errors
+/// Those of `to`, and those of [`encode`].
 pub fn write(index: &Index, to: &mut impl Write) -> io::Result<()> {
     let mut encoder = Encoder::new(index.len());
-    for piece in [&std::mem::take(&mut encoder.out)[..], index.encoded()] {
-        encoder.hasher.update(piece);
-        to.write_all(piece)?;
-    }
+    index.encoded(&mut |piece| {
+        encoder.out.extend_from_slice(piece);
+        encoder.write(to)
+    })?;
     to.write_all(&encoder.finish(index.opaque()))
 }
 
@@ -116,13 +102,45 @@ impl Encoder {
 /// # Errors
 /// [`CodecError`]; never a panic, and never more memory than a small multiple of the input.
 pub fn decode(bytes: Vec<u8>) -> Result<Index, CodecError> {
-    if bytes.len() < MAGIC.len() + CHECKSUM || !bytes.starts_with(MAGIC) {
-        return Err(CodecError::Magic);
+    let index = read(bytes.as_slice(), bytes.len() as u64, Pages::in_memory())?;
+    Ok(index.holding(bytes))
+}
+
+/// The index in the file at `path`. If it has more than `held` bytes, mostly [`crate::rows::HELD`], they are checked now, and read again when
+/// they are asked for: the file may be removed or replaced meanwhile, but not be changed.
+///
+/// # Errors
+/// As [`decode`]; a file that cannot be read is named.
+pub fn load(path: &Path, held: usize) -> Result<Index, CodecError> {
+    let mut file = fs_err::File::open(path)?;
+    let length = file.metadata()?.len();
+    if length <= held as u64 {
+        let mut bytes = Vec::with_capacity(length as usize);
+        file.read_to_end(&mut bytes)?;
+        return decode(bytes);
     }
-    let (body, checksum) = bytes.split_at(bytes.len() - CHECKSUM);
-    if Digest::of(body).as_bytes() != checksum {
-        return Err(CodecError::Checksum);
+    let again = file.file().try_clone()?;
+    read(file, length, Pages::in_file(again, path.display().to_string(), held))
+}
+
+/// The index that `from` gives, which may have `most` bytes; more than `held`, mostly [`crate::rows::HELD`], are in an unnamed file in `dir`.
+///
+/// # Errors
+/// As [`decode`], and those of `from` and of the file.
+pub fn receive(from: &mut dyn Read, most: u64, (dir, held): (&Path, usize)) -> Result<Index, CodecError> {
+    let mut bytes = Vec::new();
+    let mut from = from.take(most + 1);
+    from.by_ref().take(held as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() <= held && bytes.len() as u64 <= most {
+        return decode(bytes);
     }
-    let body = MAGIC.len()..body.len();
-    Index::read(bytes, body).map_err(|at| CodecError::Invalid { at })
+    let mut file = tempfile::tempfile_in(dir)?;
+    file.write_all(&bytes)?;
+    let length = bytes.len() as u64 + io::copy(&mut from, &mut file)?;
+    if length > most {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is larger than it may be").into());
+    }
+    file.seek(SeekFrom::Start(0))?;
+    let again = file.try_clone()?;
+    read(file, length, Pages::in_file(again, format!("an unnamed file in {}", dir.display()), held))
 }

@@ -1,6 +1,6 @@
 //! What a command changed: an overlay's upper directory, read as the index of a layer.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, FileType, Stat};
 
 use crate::index::{Builder, Entry, Index, Kind, Mtime};
 use crate::path::LayerPath;
+use crate::rows::HELD;
 use crate::stop::{Stop, Stopped};
 use crate::tree::{self, Root};
 use crate::unpack::Owners;
@@ -42,8 +43,8 @@ pub enum DiffError {
 }
 
 /// Reads `upper`, the upper directory of an overlay (mounted with `userxattr`, now unmounted or at rest) over `lower`, as
-/// the index of the layer that it makes. Only changed files are read, and memory holds little more of them than the index and what is in
-/// the directories on the way to where it is.
+/// the index of the layer that it makes. Only changed files are read, and memory holds little more of them than what is in the directories on
+/// the way to where it is; the index of very many is in a file in `dir`.
 ///
 /// - Whiteouts stay if they hide something, opaque marks if `lower` has a directory there.
 /// - Of the names of one file the first in order carries the content; sockets are left out.
@@ -59,10 +60,11 @@ pub fn diff_upper(
     lower: &View,
     owners: Owners,
     (threads, stop): (usize, Stop<'_>),
+    dir: &Path,
 ) -> Result<Index, DiffError> {
     let root = Root::open(upper).map_err(|source| DiffError::Read { source })?;
     let mut walk = Walk::new(&root, lower, owners)?;
-    let mut all = All::default();
+    let mut all = All::new(dir);
     let mut some = Vec::new();
     while let Some(change) = walk.next(stop)? {
         some.push(change);
@@ -71,7 +73,7 @@ pub fn diff_upper(
         }
     }
     all.take(&root, some, (threads, stop))?;
-    Ok(all.changed(walk.opaque))
+    all.changed(walk.opaque, dir).map_err(|source| DiffError::Read { source })
 }
 
 /// So many changes are hashed together.
@@ -82,10 +84,21 @@ struct Change {
     /// Its path is known to who has it.
     entry: Entry,
     below: Below,
-    /// Device and inode, for a file with several names.
-    inode: Option<(u64, u64)>,
+    /// For a file with several names.
+    inode: Option<Inode>,
     /// Of a directory, whether the lower layers have something to show in it.
     merged: bool,
+    /// Whether nothing of the lower layers shows in it, though they have something.
+    opaque: bool,
+}
+
+/// A file with several names.
+#[derive(Clone, Copy)]
+struct Inode {
+    /// Its device and number.
+    id: (u64, u64),
+    /// How many names it has.
+    names: usize,
 }
 
 /// What the lower layers have in the place of a change.
@@ -114,17 +127,17 @@ impl Below {
 
 impl Change {
     fn of(entry: Entry) -> Self {
-        Self { entry, below: Below::Other, inode: None, merged: false }
+        Self { entry, below: Below::Other, inode: None, merged: false, opaque: false }
     }
 
-    /// Whether the lower layers have the same here. Never so for a file with several names, which would lose the others.
-    fn unchanged(&self) -> bool {
+    /// Whether the lower layers do not have the same here. Always so for a file with several names, which would lose the others.
+    fn counts(&self) -> bool {
         let is_same = match &self.below {
             Below::Other => false,
             Below::Same => true,
             Below::SameIf(kind) => self.entry.kind == *kind,
         };
-        is_same && self.inode.is_none()
+        !is_same || self.inode.is_some() || self.opaque
     }
 }
 
@@ -178,7 +191,8 @@ impl<'a> Walk<'a> {
         }
         let raw = tree::xattrs(spot.dir, spot.name, tree::interesting).map_err(failed)?;
         let Attributes { xattrs, opaque, whiteout } = Attributes::of(raw, &spot.path)?;
-        let below = self.lower.lookup(&spot.path).filter(|_| spot.shown).map(|found| found.entry);
+        let below = if spot.shown { self.lower.lookup(&spot.path).map_err(failed)? } else { None };
+        let below = below.map(|found| found.entry);
         let device_whiteout = file_type == FileType::CharacterDevice && stat.st_rdev == 0;
         if device_whiteout || (whiteout && file_type == FileType::RegularFile) {
             if below.is_some() {
@@ -193,14 +207,16 @@ impl<'a> Walk<'a> {
             self.opaque.insert(spot.path.clone());
         }
         let named_twice = file_type == FileType::RegularFile && stat.st_nlink > 1;
-        let inode = named_twice.then_some((stat.st_dev, stat.st_ino));
+        let names = usize::try_from(stat.st_nlink).unwrap_or(usize::MAX);
+        let inode = Inode { id: (stat.st_dev, stat.st_ino), names };
         let (uid, gid) = self.owner(&stat, below.as_ref());
         let mtime = Mtime { secs: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 };
         let mode = stat.st_mode & 0o7777;
         let path = LayerPath::root();
         let entry = Entry { path, kind, mode, uid, gid, mtime, xattrs, offset: None };
         let below = below.map_or(Below::Other, |old| Below::of(&old, &entry));
-        let change = Change { entry, below, inode, merged: merged && !opaque };
+        let inode = named_twice.then_some(inode);
+        let change = Change { entry, below, inode, merged: merged && !opaque, opaque: merged && opaque };
         self.ahead.insert(spot.path, Box::new(change));
         Ok(())
     }
@@ -284,57 +300,109 @@ impl Attributes {
 }
 
 /// All changes, those that are none among them.
-#[derive(Default)]
 struct All {
     index: Builder,
-    /// Of each entry, whether the lower layers have the same.
-    unchanged: Vec<bool>,
-    /// The first name of each file that has several, and its owner.
-    first: HashMap<(u64, u64), (LayerPath, u32, u32)>,
+    kept: Kept,
+    /// Files with several names of which not all have come.
+    first: HashMap<(u64, u64), First>,
+}
+
+/// The first name of a file with several, and its owner.
+struct First {
+    path: LayerPath,
+    ids: (u32, u32),
+    /// Names that are to come.
+    left: usize,
 }
 
 impl All {
+    fn new(dir: &Path) -> Self {
+        Self { index: Index::builder_in(dir, HELD), kept: Kept::default(), first: HashMap::new() }
+    }
+
     /// Takes the next changes, in order.
     fn take(&mut self, root: &Root, mut some: Vec<Change>, how: (usize, Stop<'_>)) -> Result<(), DiffError> {
         some.iter_mut().for_each(|change| self.join(change));
         hash(root, &mut some, how)?;
         for change in some {
             self.index.push(&change.entry);
-            self.unchanged.push(change.unchanged());
+            self.kept.add(&change.entry, change.counts());
         }
         Ok(())
     }
 
     /// Makes all but the first name of a file links to that.
     fn join(&mut self, change: &mut Change) {
-        let Some(inode) = change.inode else { return };
+        let Some(Inode { id, names }) = change.inode else { return };
         let entry = &mut change.entry;
-        let new = || (entry.path.clone(), entry.uid, entry.gid);
-        let (target, uid, gid) = self.first.entry(inode).or_insert_with(new);
-        if *target != entry.path {
-            entry.kind = Kind::Hardlink { target: target.clone() };
-            (entry.uid, entry.gid) = (*uid, *gid);
+        let new = || First { path: entry.path.clone(), ids: (entry.uid, entry.gid), left: names };
+        let first = self.first.entry(id).or_insert_with(new);
+        first.left = first.left.saturating_sub(1);
+        if first.path != entry.path {
+            entry.kind = Kind::Hardlink { target: first.path.clone() };
+            (entry.uid, entry.gid) = first.ids;
+        }
+        if first.left == 0 {
+            self.first.remove(&id);
         }
     }
 
-    /// The index without what is as below. A directory stays if something in it does, but for the root.
-    fn changed(self, opaque: BTreeSet<LayerPath>) -> Index {
-        let index = self.index.finish(opaque.into_iter().collect());
-        if !self.unchanged.contains(&true) {
-            return index;
+    /// The index without what is as below.
+    fn changed(self, opaque: BTreeSet<LayerPath>, dir: &Path) -> io::Result<Index> {
+        let (kept, opaque) = (self.kept, opaque.into_iter().collect());
+        if kept.all {
+            return Ok(self.index.finish(opaque));
         }
-        let mut parents: HashSet<LayerPath> = HashSet::new();
-        let kept = index.iter().zip(&self.unchanged).filter(|(_, unchanged)| !**unchanged);
-        for path in kept.map(|(entry, _)| entry.path).chain(index.opaque().iter().cloned()) {
-            let mut above = std::iter::successors(path.parent(), LayerPath::parent);
-            // Above one that is known all are.
-            while above.next().is_some_and(|dir| parents.insert(dir)) {}
+        let all = self.index.finish(Vec::new());
+        let mut changed = Index::builder_in(dir, HELD);
+        for (number, entry) in all.iter().enumerate() {
+            let entry = entry?;
+            if kept.has(number) {
+                changed.push(&entry);
+            }
         }
-        let is_needed =
-            |path: &LayerPath| index.is_opaque(path) || (parents.contains(path) && !path.is_root());
-        let changed = index.iter().zip(self.unchanged);
-        let changed = changed.filter(|(entry, unchanged)| !unchanged || is_needed(&entry.path));
-        Index::from_sorted(changed.map(|(entry, _)| entry), index.opaque().to_vec())
+        Ok(changed.finish(opaque))
+    }
+}
+
+/// Which entries stay: those that count, and the directories that they are in, but for the root.
+struct Kept {
+    /// A bit for each.
+    bits: Vec<u64>,
+    count: usize,
+    all: bool,
+    /// Directories in which there may be more, and their numbers.
+    open: Vec<(LayerPath, usize)>,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self { bits: Vec::new(), count: 0, all: true, open: Vec::new() }
+    }
+}
+
+impl Kept {
+    /// Takes the next entry, in order.
+    fn add(&mut self, entry: &Entry, counts: bool) {
+        let number = self.count;
+        self.count += 1;
+        self.bits.resize(number / 64 + 1, 0);
+        let path = &entry.path;
+        // Siblings such as `path-x` come before `path/x`.
+        self.open.retain(|(dir, _)| path.is_within(dir) || *path < dir.join([0]));
+        if counts {
+            let above = self.open.iter().filter(|(dir, _)| path.is_within(dir)).map(|(_, number)| *number);
+            above.chain([number]).for_each(|number| self.bits[number / 64] |= 1 << (number % 64));
+        } else {
+            self.all = false;
+        }
+        if entry.kind == Kind::Directory && !path.is_root() {
+            self.open.push((path.clone(), number));
+        }
+    }
+
+    fn has(&self, number: usize) -> bool {
+        self.bits.get(number / 64).is_some_and(|bits| bits >> (number % 64) & 1 == 1)
     }
 }
 

@@ -65,6 +65,13 @@ impl Paths {
     }
 }
 
+impl Paths {
+    /// The one that was taken last.
+    pub(crate) fn last(&self) -> &[u8] {
+        &self.last
+    }
+}
+
 /// What an entry is, as flat as it is encoded and hashed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parts<'a> {

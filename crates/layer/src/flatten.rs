@@ -4,6 +4,7 @@
 //! of its own first, and those that still belong together are joined again.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::sync::Arc;
 
 use crate::index::{Entry, Kind, Mtime};
@@ -22,9 +23,12 @@ pub struct Flattened {
 }
 
 /// All of `view` but its root, sorted, as one layer.
-pub fn flatten(view: &View) -> Flattened {
-    let several = view.layers().iter().map(|layer| layer.index.hard_linked()).collect();
-    Flattened { view: view.clone(), several, below: LayerPath::root(), time: None }
+///
+/// # Errors
+/// See [`crate::index::Index`].
+pub fn flatten(view: &View) -> io::Result<Flattened> {
+    let several = view.layers().iter().map(|layer| layer.index.hard_linked()).collect::<Result<_, _>>()?;
+    Ok(Flattened { view: view.clone(), several, below: LayerPath::root(), time: None })
 }
 
 impl Flattened {
@@ -41,14 +45,14 @@ impl Flattened {
     }
 
     /// What was found, to be packed, a hard link as a file of its own; if it has several names, also which file it is.
-    fn entry_of(&self, found: &Found) -> (PackEntry, Option<(usize, LayerPath)>) {
+    fn entry_of(&self, found: &Found) -> io::Result<(PackEntry, Option<(usize, LayerPath)>)> {
         let source = &found.entry.path;
         let path = self.below.join(source.as_bytes());
         let mtime = self.time.unwrap_or(found.entry.mtime);
         let mut entry = Entry { path, mtime, offset: None, ..found.entry.clone() };
-        let (Some(carrier), Some(layer)) = (self.view.carrier(found), self.view.layers().get(found.layer))
+        let (Some(carrier), Some(layer)) = (self.view.carrier(found)?, self.view.layers().get(found.layer))
         else {
-            return (PackEntry { entry, content: Content::None }, None);
+            return Ok((PackEntry { entry, content: Content::None }, None));
         };
         entry.kind = carrier.kind;
         let content = match entry.kind {
@@ -57,20 +61,22 @@ impl Flattened {
         };
         let has_several =
             self.several.get(found.layer).is_some_and(|several| several.contains(&carrier.path));
-        (PackEntry { entry, content }, has_several.then_some((found.layer, carrier.path)))
+        Ok((PackEntry { entry, content }, has_several.then_some((found.layer, carrier.path))))
     }
 }
 
 impl Entries for Flattened {
-    fn count(&self) -> usize {
-        self.view.walk(&LayerPath::root()).count()
+    fn count(&self) -> Result<usize, PackError> {
+        let walk = self.view.walk(&LayerPath::root());
+        walk.map(|found| found.map(|_| 1)).sum::<io::Result<_>>().map_err(|source| PackError::List { source })
     }
 
     fn each(&self, take: &mut Take<'_>) -> Result<(), PackError> {
         // Of the names of one file that show, the first keeps the content.
         let mut first: HashMap<(usize, LayerPath), LayerPath> = HashMap::new();
+        let failed = |source| PackError::List { source };
         for found in self.view.walk(&LayerPath::root()) {
-            let (mut item, file) = self.entry_of(&found);
+            let (mut item, file) = found.and_then(|found| self.entry_of(&found)).map_err(failed)?;
             if let Some(file) = file {
                 let target = first.entry(file).or_insert_with(|| item.entry.path.clone());
                 if *target != item.entry.path {

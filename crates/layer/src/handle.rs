@@ -94,18 +94,25 @@ impl LayerHandle {
     }
 
     /// The entry that carries the content of the file at `path`: itself, or for a hard link the first of its names.
-    pub fn carrier(&self, path: &LayerPath) -> Option<Entry> {
-        self.carrier_of(&self.index.get(path)?)
+    ///
+    /// # Errors
+    /// See [`Index`].
+    pub fn carrier(&self, path: &LayerPath) -> io::Result<Option<Entry>> {
+        self.index.get(path)?.map_or(Ok(None), |entry| self.carrier_of(&entry))
     }
 
     /// As [`LayerHandle::carrier`], for an entry of this layer.
-    pub fn carrier_of(&self, entry: &Entry) -> Option<Entry> {
+    ///
+    /// # Errors
+    /// See [`Index`].
+    pub fn carrier_of(&self, entry: &Entry) -> io::Result<Option<Entry>> {
         match &entry.kind {
-            Kind::File { .. } => Some(entry.clone()),
+            Kind::File { .. } => Ok(Some(entry.clone())),
             Kind::Hardlink { target } => {
-                self.index.get(target).filter(|found| matches!(found.kind, Kind::File { .. }))
+                let carrier = self.index.get(target)?;
+                Ok(carrier.filter(|found| matches!(found.kind, Kind::File { .. })))
             }
-            _ => None,
+            _ => Ok(None),
         }
     }
 
@@ -134,7 +141,8 @@ impl LayerHandle {
     }
 
     fn file(&self, path: &LayerPath) -> Result<Entry, ContentError> {
-        self.carrier(path).ok_or_else(|| ContentError::NoFile { path: path.display() })
+        let failed = |source| ContentError::Read { path: path.display(), source };
+        self.carrier(path).map_err(failed)?.ok_or_else(|| ContentError::NoFile { path: path.display() })
     }
 }
 

@@ -3,7 +3,7 @@
 //! A layer has three forms, each made only when something needs it.
 //!
 //! - The **index** ([`index::Index`]): sorted entries with all metadata, a content hash for each file, whiteouts and
-//!   opaque directories, and no bytes; held in memory as it is stored. Path lookups, cache keys, `COPY --from` and diffs need nothing else. It comes
+//!   opaque directories, and no bytes; held in memory as it is stored, or left in the file if it is large. Path lookups, cache keys, `COPY --from` and diffs need nothing else. It comes
 //!   from scanning a blob ([`tar::scan`]), from packing ([`pack`]), or from what a command left in an overlay's upper
 //!   directory ([`diff`]); [`codec`] stores it.
 //! - The **tree**: an unpacked directory that overlayfs mounts as a lower layer, made by [`unpack`] or
@@ -17,7 +17,7 @@
 //!
 //! Three things hold everywhere. *The same input gives the same bytes*: order is by path, times are whole seconds,
 //! compression is cut into fixed blocks, and no name, id or attribute of the host gets in. *Memory is flat*: file
-//! contents stream, and so do the entries of what is packed ([`rows`]); held are indexes, as the bytes that they are on disk. *Nobody is trusted*: archives, trees and contexts are read with typed errors
+//! contents stream, and so do the entries of what is packed ([`rows`]) and those of indexes beyond a megabyte, of which a table is held. *Nobody is trusted*: archives, trees and contexts are read with typed errors
 //! for everything malformed, and paths on disk are opened by directory handle without following links ([`tree`]).
 //!
 //! Building a layer of one file, and reading it back:
@@ -45,13 +45,13 @@
 //! let mut tar = Vec::new();
 //! let packed = pack(&[PackEntry { entry, content }], &[], &mut tar, None)?;
 //! let scanned = scan(tar.as_slice(), &mut NullSink)?;
-//! assert_eq!(scanned.index, packed.index);
+//! assert_eq!(scanned.index.layer_id()?, packed.index.layer_id()?);
 //! assert_eq!(scanned.diff_id, packed.diff_id);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Modules, from the ground up: [`bytes`], [`path`], [`stop`] and [`xattr`]; [`rows`]; [`index`], with what its entries are and how
-//! they are encoded; `places`; [`codec`], [`compress`], [`passwd`], [`tar`] and
+//! Modules, from the ground up: [`bytes`], [`path`], [`stop`] and [`xattr`]; [`rows`]; [`index`], with what its entries are, how
+//! they are encoded and where they are kept; `places`; [`codec`], [`compress`], [`passwd`], [`tar`] and
 //! [`tree`]; [`handle`]; [`view`]; [`unpack`] and [`diff`]; [`pack`]; [`amend`], [`flatten`] and [`squash`].
 
 pub mod amend;
@@ -61,14 +61,17 @@ pub mod compress;
 pub mod diff;
 mod encoded;
 mod entry;
+mod finger;
 pub mod flatten;
 pub mod handle;
 mod identity;
 pub mod index;
 pub mod pack;
+mod pages;
 pub mod passwd;
 pub mod path;
 mod places;
+mod reading;
 pub mod rows;
 pub mod squash;
 pub mod stop;

@@ -126,7 +126,7 @@ impl Places {
             return Ok(Some(place.clone()));
         }
         for run in self.runs.iter().rev().filter(|run| *path <= run.last) {
-            if let Some(entry) = run.index.get(path) {
+            if let Some(entry) = run.index.get(path)? {
                 let is_past = is_past(&self.renewed, path, run.generation);
                 return Ok((!is_past).then(|| Place::of(entry)));
             }
@@ -264,13 +264,14 @@ fn merge(
     let mut left: Vec<_> = runs.iter().map(|run| run.index.iter()).collect();
     let mut heap = BinaryHeap::new();
     for (run, entries) in left.iter_mut().enumerate() {
-        heap.extend(entries.next().map(|entry| Reverse(Next { entry, run })));
+        let next = entries.next().transpose()?;
+        heap.extend(next.map(|entry| Reverse(Next { entry, run })));
     }
     let mut before: Option<LayerPath> = None;
     let mut leaves = Leaves::default();
     while let Some(mut top) = heap.peek_mut() {
         let run = top.0.run;
-        let entry = match left[run].next() {
+        let entry = match left[run].next().transpose()? {
             Some(next) => std::mem::replace(&mut top.0.entry, next),
             None => PeekMut::pop(top).0.entry,
         };

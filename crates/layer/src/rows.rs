@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::bytes::Cursor;
 
 /// From so many bytes on a list goes to a file.
-const HELD: usize = 1 << 20;
+pub const HELD: usize = 1 << 20;
 
 /// How many bytes are read back at a time.
 const READ: usize = 128 << 10;

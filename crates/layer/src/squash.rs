@@ -1,6 +1,7 @@
 //! Several layers made one: what they do together to whatever lies below them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 
 use crate::handle::LayerHandle;
@@ -20,7 +21,10 @@ pub struct Squashed {
 
 /// The layer that stands for `layers`, lowest first: upon any others it shows what they show. None of them may have hard links, whose
 /// first name may be gone.
-pub fn squash(layers: &[Arc<LayerHandle>]) -> Squashed {
+///
+/// # Errors
+/// See [`crate::index::Index`].
+pub fn squash(layers: &[Arc<LayerHandle>]) -> io::Result<Squashed> {
     let mut sum = Sum::default();
     for (number, layer) in layers.iter().enumerate() {
         for dir in layer.index.opaque() {
@@ -29,11 +33,11 @@ pub fn squash(layers: &[Arc<LayerHandle>]) -> Squashed {
             sum.opaque.insert(dir.clone());
         }
         for entry in &*layer.index {
-            sum.add(number, entry);
+            sum.add(number, entry?);
         }
     }
     let entries = sum.entries.into_values().map(|(number, entry)| PackEntry::of(&layers[number], &entry));
-    Squashed { entries: entries.collect(), opaque: sum.opaque.into_iter().collect() }
+    Ok(Squashed { entries: entries.collect(), opaque: sum.opaque.into_iter().collect() })
 }
 
 #[derive(Default)]

@@ -5,11 +5,12 @@
 //! only its children give away (*implicit*) exists, with mode 0755 and owner 0:0 unless a lower layer knows better.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
 
+use crate::finger::Finger;
 use crate::handle::{ContentError, LayerHandle};
-use crate::index::{Entry, Finger, Index, Kind, Mtime, Said};
+use crate::index::{Entry, Index, Kind, Mtime, Said};
 use crate::path::LayerPath;
 
 /// Layers, lowest first.
@@ -27,7 +28,7 @@ struct Descent {
 }
 
 impl Descent {
-    fn bottom(&mut self, layers: &[Arc<LayerHandle>], dir: &LayerPath) -> usize {
+    fn bottom(&mut self, layers: &[Arc<LayerHandle>], dir: &LayerPath) -> io::Result<usize> {
         while self.way.last().is_some_and(|(last, _)| !dir.is_within(last)) {
             self.way.pop();
         }
@@ -36,11 +37,15 @@ impl Descent {
         let mut rest: Vec<LayerPath> = rest.take_while(|dir| Some(dir) != last).collect();
         let mut bottom = self.way.last().map_or(0, |(_, bottom)| *bottom);
         while let Some(dir) = rest.pop() {
-            let above = bottom + 1..layers.len();
-            bottom = above.rev().find(|number| closes(&layers[*number].index, &dir)).unwrap_or(bottom);
+            for number in (bottom + 1..layers.len()).rev() {
+                if closes(&layers[number].index, &dir)? {
+                    bottom = number;
+                    break;
+                }
+            }
             self.way.push((dir, bottom));
         }
-        bottom
+        Ok(bottom)
     }
 }
 
@@ -86,6 +91,9 @@ pub enum ViewError {
     /// Its bytes cannot be had.
     #[error(transparent)]
     Content(#[from] ContentError),
+    /// What a layer has cannot be read; see [`Index`].
+    #[error(transparent)]
+    Index(#[from] io::Error),
 }
 
 const HOPS: usize = 40;
@@ -110,45 +118,48 @@ impl View {
     }
 
     /// What stands at exactly `path`; no symbolic link is followed. The root is always there.
-    pub fn lookup(&self, path: &LayerPath) -> Option<Found> {
+    ///
+    /// # Errors
+    /// See [`Index`].
+    pub fn lookup(&self, path: &LayerPath) -> io::Result<Option<Found>> {
         let mut implied = path.is_root().then_some(0);
-        let bottom = path.parent().map_or(0, |parent| self.bottom(&parent));
+        let bottom = path.parent().map_or(Ok(0), |parent| self.bottom(&parent))?;
         for (number, layer) in self.layers.iter().enumerate().skip(bottom).rev() {
-            match layer.index.said_of(path) {
-                Said::Entry(entry) if entry.kind == Kind::Directory => return Some(found(number, entry)),
+            match layer.index.said_of(path)? {
+                Said::Entry(entry) if entry.kind == Kind::Directory => return Ok(Some(found(number, entry))),
                 Said::Entry(entry) => {
                     let shown = entry.kind != Kind::Whiteout && implied.is_none();
-                    return if shown { Some(found(number, entry)) } else { implied_at(implied, path) };
+                    return Ok(if shown { Some(found(number, entry)) } else { implied_at(implied, path) });
                 }
                 Said::Below => implied = implied.or(Some(number)),
                 Said::Nothing => {}
             }
         }
-        implied_at(implied, path)
+        Ok(implied_at(implied, path))
     }
 
     /// Follows symbolic links, those of `path`'s last component only if `follow_last`, within the root and up to 40 of them.
     /// Whatever does not exist is taken as it is.
     ///
     /// # Errors
-    /// [`ViewError::Loop`].
+    /// [`ViewError::Loop`] and [`ViewError::Index`].
     pub fn resolve(&self, path: &LayerPath, follow_last: bool) -> Result<Resolved, ViewError> {
         let mut todo: Vec<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
         todo.reverse();
         let mut at = LayerPath::root();
-        let mut found = self.lookup(&at);
+        let mut found = self.lookup(&at)?;
         let (mut hops, mut obstacle) = (0, None);
         while let Some(name) = todo.pop() {
             if name == b".." {
                 at = at.parent().unwrap_or_default();
-                found = self.lookup(&at);
+                found = self.lookup(&at)?;
                 continue;
             }
             if found.as_ref().is_some_and(|found| found.entry.kind != Kind::Directory) {
                 obstacle.get_or_insert_with(|| at.clone());
             }
             let next = at.join(&name);
-            let there = self.lookup(&next);
+            let there = self.lookup(&next)?;
             let target = match there.as_ref().map(|found| &found.entry.kind) {
                 Some(Kind::Symlink { target }) if follow_last || !todo.is_empty() => target,
                 _ => {
@@ -165,27 +176,31 @@ impl View {
             }
             let parts = target.split(|b| *b == b'/').rev();
             todo.extend(parts.filter(|part| !matches!(*part, b"" | b".")).map(<[u8]>::to_vec));
-            found = self.lookup(&at);
+            found = self.lookup(&at)?;
         }
         Ok(Resolved { path: at, found, obstacle })
     }
 
     /// What stands directly in `dir`, sorted by name. No directory there: nothing.
-    pub fn children(&self, dir: &LayerPath) -> Vec<Found> {
-        let children = self.merge(dir, &self.open_layers(dir));
-        children.into_values().filter_map(|child| child.found).collect()
+    ///
+    /// # Errors
+    /// See [`Index`].
+    pub fn children(&self, dir: &LayerPath) -> io::Result<Vec<Found>> {
+        let children = self.merge(dir, &self.open_layers(dir)?)?;
+        Ok(children.into_values().filter_map(|child| child.found).collect())
     }
 
-    /// All that stands below `dir`, sorted by path; `dir` itself is not part of it.
+    /// All that stands below `dir`, sorted by path; `dir` itself is not part of it. After an error there is nothing.
     pub fn walk(&self, dir: &LayerPath) -> Walk<'_> {
-        let mut walk = Walk { view: self, ahead: BTreeMap::new() };
-        walk.look_into(dir, &self.open_layers(dir));
-        walk
+        Walk { view: self, start: Some(dir.clone()), ahead: BTreeMap::new() }
     }
 
     /// The entry that carries the content of a file that was found: itself, or the first name of a hard link.
-    pub fn carrier(&self, found: &Found) -> Option<Entry> {
-        self.layers.get(found.layer)?.carrier_of(&found.entry)
+    ///
+    /// # Errors
+    /// See [`Index`].
+    pub fn carrier(&self, found: &Found) -> io::Result<Option<Entry>> {
+        self.layers.get(found.layer).map_or(Ok(None), |layer| layer.carrier_of(&found.entry))
     }
 
     /// The bytes of the file at `path`, symbolic links followed; `None` if no regular file is there.
@@ -195,7 +210,7 @@ impl View {
     pub fn read_small(&self, path: &LayerPath, limit: u64) -> Result<Option<Vec<u8>>, ViewError> {
         let resolved = self.resolve(path, true)?;
         let Some(found) = resolved.found else { return Ok(None) };
-        let Some(Kind::File { size, .. }) = self.carrier(&found).map(|entry| entry.kind) else {
+        let Some(Kind::File { size, .. }) = self.carrier(&found)?.map(|entry| entry.kind) else {
             return Ok(None);
         };
         if size > limit {
@@ -209,12 +224,12 @@ impl View {
     }
 
     /// The layers that may have something to say about what is in `dir`, uppermost first.
-    fn open_layers(&self, dir: &LayerPath) -> Vec<usize> {
-        (self.bottom(dir)..self.layers.len()).rev().collect()
+    fn open_layers(&self, dir: &LayerPath) -> io::Result<Vec<usize>> {
+        Ok((self.bottom(dir)?..self.layers.len()).rev().collect())
     }
 
     /// The lowest layer that may have something to say about what is in `dir`: it or something above closes it to all that are lower.
-    fn bottom(&self, dir: &LayerPath) -> usize {
+    fn bottom(&self, dir: &LayerPath) -> io::Result<usize> {
         match self.descent.try_lock() {
             Ok(mut descent) => descent.bottom(&self.layers, dir),
             // Another thread is asking.
@@ -222,7 +237,7 @@ impl View {
         }
     }
 
-    fn merge(&self, dir: &LayerPath, layers: &[usize]) -> BTreeMap<Vec<u8>, Child> {
+    fn merge(&self, dir: &LayerPath, layers: &[usize]) -> io::Result<BTreeMap<Vec<u8>, Child>> {
         let mut children: BTreeMap<Vec<u8>, Child> = BTreeMap::new();
         for number in layers {
             let index: &Index = &self.layers[*number].index;
@@ -232,9 +247,9 @@ impl View {
                     Some(child) => child.add(*number, entry, index, path),
                     None => children.entry(name.to_vec()).or_default().add(*number, entry, index, path),
                 }
-            });
+            })?;
         }
-        children
+        Ok(children)
     }
 }
 
@@ -242,28 +257,42 @@ impl View {
 #[derive(Debug)]
 pub struct Walk<'a> {
     view: &'a View,
+    /// Where to begin.
+    start: Option<LayerPath>,
     /// What was found in directories that were looked into, with the layers that may have something inside.
     ahead: BTreeMap<LayerPath, (Found, Vec<usize>)>,
 }
 
 impl Walk<'_> {
-    fn look_into(&mut self, dir: &LayerPath, layers: &[usize]) {
-        let children = self.view.merge(dir, layers).into_values();
+    fn look_into(&mut self, dir: &LayerPath, layers: &[usize]) -> io::Result<()> {
+        let children = self.view.merge(dir, layers)?.into_values();
         let found = children.filter_map(|child| Some((child.found?, child.layers)));
         self.ahead.extend(found.map(|(found, layers)| (found.entry.path.clone(), (found, layers))));
+        Ok(())
+    }
+
+    fn advance(&mut self) -> io::Result<Option<Found>> {
+        if let Some(dir) = self.start.take() {
+            self.look_into(&dir, &self.view.open_layers(&dir)?)?;
+        }
+        // Whatever is in a directory sorts after it.
+        let Some((path, (found, layers))) = self.ahead.pop_first() else { return Ok(None) };
+        if found.entry.kind == Kind::Directory {
+            self.look_into(&path, &layers)?;
+        }
+        Ok(Some(found))
     }
 }
 
 impl Iterator for Walk<'_> {
-    type Item = Found;
+    type Item = io::Result<Found>;
 
-    fn next(&mut self) -> Option<Found> {
-        // Whatever is in a directory sorts after it.
-        let (path, (found, layers)) = self.ahead.pop_first()?;
-        if found.entry.kind == Kind::Directory {
-            self.look_into(&path, &layers);
+    fn next(&mut self) -> Option<io::Result<Found>> {
+        let found = self.advance();
+        if found.is_err() {
+            self.ahead.clear();
         }
-        Some(found)
+        found.transpose()
     }
 }
 
@@ -282,18 +311,24 @@ struct Child {
 }
 
 impl Child {
-    fn add(&mut self, number: usize, at: Option<&Finger<'_>>, index: &Index, path: impl Fn() -> LayerPath) {
+    fn add(
+        &mut self,
+        number: usize,
+        at: Option<&Finger<'_>>,
+        index: &Index,
+        path: impl Fn() -> LayerPath,
+    ) -> io::Result<()> {
         // A directory shows up a second time, for what is in it.
         if self.sealed || (at.is_none() && self.layers.last() == Some(&number)) {
-            return;
+            return Ok(());
         }
-        match at.and_then(Finger::entry) {
+        match at.map_or(Ok(None), Finger::entry)? {
             Some(entry) if entry.kind != Kind::Directory => {
                 if self.found.is_none() && entry.kind != Kind::Whiteout {
                     self.found = Some(found(number, entry));
                 }
                 self.sealed = true;
-                return;
+                return Ok(());
             }
             Some(entry) if !self.described => {
                 self.found = Some(found(number, entry));
@@ -306,6 +341,7 @@ impl Child {
             self.layers.push(number);
             self.opaque = index.is_opaque(&path());
         }
+        Ok(())
     }
 }
 
@@ -332,8 +368,8 @@ pub fn implicit_directory(path: LayerPath) -> Entry {
 }
 
 /// Whether `index` by what it has at `dir` hides all that lower layers have inside.
-fn closes(index: &Index, dir: &LayerPath) -> bool {
-    index.is_opaque(dir) || index.is_directory(dir) == Some(false)
+fn closes(index: &Index, dir: &LayerPath) -> io::Result<bool> {
+    Ok(index.is_opaque(dir) || index.is_directory(dir)? == Some(false))
 }
 
 /// Whether `path` stands below the directory of which `first` is the first path that could be inside.
@@ -344,29 +380,34 @@ fn is_below(path: &[u8], first: &LayerPath) -> bool {
 
 /// Tells `each` of the names directly in `dir`, with the place of their entries, `None` for what is only implied; a name may come twice.
 /// Costs a search for each directory in it, however much is below those.
-fn direct_children(index: &Index, dir: &LayerPath, mut each: impl FnMut(&[u8], Option<&Finger<'_>>)) {
+fn direct_children(
+    index: &Index,
+    dir: &LayerPath,
+    mut each: impl FnMut(&[u8], Option<&Finger<'_>>) -> io::Result<()>,
+) -> io::Result<()> {
     // No name is a single NUL, so that one stands before all names.
     let start = dir.join([0]);
     let prefix = start.as_bytes().len() - 1;
-    let mut at = index.finger(start.as_bytes());
+    let mut at = index.finger(start.as_bytes())?;
     let mut end = Vec::new();
     while let Some(path) = at.path().filter(|path| is_below(path, &start)) {
         let rest = &path[prefix..];
         let Some(slash) = rest.iter().position(|b| *b == b'/') else {
-            each(rest, Some(&at));
-            at.step();
+            each(rest, Some(&at))?;
+            at.step()?;
             continue;
         };
-        each(&rest[..slash], None);
+        each(&rest[..slash], None)?;
         // The first path that is not below it has a byte after the slash's in its place.
         end.clear();
         end.extend_from_slice(&path[..prefix + slash]);
         end.push(b'0');
-        at.seek(&end);
+        at.seek(&end)?;
     }
     let first = index.opaque().partition_point(|path| *path < start);
     for path in index.opaque()[first..].iter().take_while(|path| is_below(path.as_bytes(), &start)) {
         let rest = &path.as_bytes()[prefix..];
-        each(rest.split(|b| *b == b'/').next().unwrap_or(rest), None);
+        each(rest.split(|b| *b == b'/').next().unwrap_or(rest), None)?;
     }
+    Ok(())
 }

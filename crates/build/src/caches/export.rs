@@ -9,8 +9,9 @@ use std::sync::atomic::AtomicBool;
 
 use fastcdc::v2020::StreamCDC;
 use kiln_layer::diff::diff_upper;
-use kiln_layer::index::{Entry, Index, Kind, Mtime};
+use kiln_layer::index::{Entry, Index, Iter, Kind, Mtime};
 use kiln_layer::path::LayerPath;
+use kiln_layer::rows::HELD;
 use kiln_layer::tree::Root;
 use kiln_layer::view::View;
 use kiln_oci::artifact::{ArtifactBlob, ArtifactPlace, BlobBytes};
@@ -113,15 +114,21 @@ impl Export<'_> {
         let _alone = alone(self.store, id, self.reporter)?;
         let data = self.store.cache_path(&Digest::of(id.as_bytes())).join("data");
         let found = if data.is_dir() {
-            diff_upper(&data, &View::default(), self.store.owners(), (self.threads, self.reporter.stop()))?
+            let how = (self.threads, self.reporter.stop());
+            diff_upper(&data, &View::default(), self.store.owners(), how, &self.store.tmp())?
         } else {
             Index::default()
         };
-        let described = !data.is_dir() || found.get(&LayerPath::root()).is_some();
-        let root = if described { None } else { Some(root_of(&data)?) };
-        let kept = found.iter().filter(|entry| !is_machines(&entry.kind));
-        let index = Index::from_sorted(root.clone().into_iter().chain(kept), found.opaque().to_vec());
-        let left = found.len() + root.iter().len() - index.len();
+        let mut index = Index::builder_in(self.store.tmp(), HELD);
+        if data.is_dir() && found.get(&LayerPath::root())?.is_none() {
+            index.push(&root_of(&data)?);
+        }
+        let mut left = 0;
+        for entry in &found {
+            let entry = entry?;
+            if is_machines(&entry.kind) { left += 1 } else { index.push(&entry) }
+        }
+        let index = index.finish(found.opaque().to_vec());
         if left > 0 {
             self.reporter.notice(None, format!("cache {id:?}: {left} devices are left out"));
         }
@@ -209,21 +216,16 @@ pub(super) fn is_machines(kind: &Kind) -> bool {
 }
 
 /// The bytes of an index's files, one after the other, each compared with what it was when it was listed.
-struct Bytes {
+struct Bytes<'a> {
     root: Root,
-    files: std::vec::IntoIter<(LayerPath, Digest)>,
+    entries: Iter<'a>,
     current: Option<(File, Hasher, LayerPath, Digest)>,
     changed: Option<LayerPath>,
 }
 
-impl Bytes {
-    fn of(data: &Path, index: &Index) -> io::Result<Self> {
-        let files = index.iter().filter_map(|entry| match entry.kind {
-            Kind::File { size: 1.., digest } => Some((entry.path, digest)),
-            _ => None,
-        });
-        let files: Vec<_> = files.collect();
-        Ok(Self { root: Root::open(data)?, files: files.into_iter(), current: None, changed: None })
+impl<'a> Bytes<'a> {
+    fn of(data: &Path, index: &'a Index) -> io::Result<Self> {
+        Ok(Self { root: Root::open(data)?, entries: index.iter(), current: None, changed: None })
     }
 
     fn verdict(self) -> Result<(), BuildErrorKind> {
@@ -234,7 +236,7 @@ impl Bytes {
     }
 }
 
-impl Read for Bytes {
+impl Read for Bytes<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             if let Some((file, hasher, ..)) = &mut self.current {
@@ -249,8 +251,10 @@ impl Read for Bytes {
             {
                 self.changed.get_or_insert(path);
             }
-            let Some((path, digest)) = self.files.next() else { return Ok(0) };
-            self.current = Some((self.root.open_file(&path)?, Hasher::new(), path, digest));
+            let Some(Entry { path, kind, .. }) = self.entries.next().transpose()? else { return Ok(0) };
+            if let Kind::File { size: 1.., digest } = kind {
+                self.current = Some((self.root.open_file(&path)?, Hasher::new(), path, digest));
+            }
         }
     }
 }

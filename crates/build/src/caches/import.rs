@@ -4,7 +4,6 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use kiln_layer::codec;
 use kiln_layer::index::{Index, Kind};
 use kiln_layer::tar::Member;
 use kiln_layer::unpack::{Form, Unpacker};
@@ -19,13 +18,11 @@ use crate::caches::{Which, alone, chosen, malformed, read};
 use crate::engine::Engine;
 use crate::error::{BuildError, BuildErrorKind};
 use crate::event::{Sink, TaskKind, TaskOutcome};
-use crate::layers::import::unpack;
+use crate::layers::import::{unpack, unpack_index};
 use crate::report::Reporter;
 use crate::schedule::side_by_side;
 use crate::store::{Store, write_bytes};
 
-/// The most that an index may have, in bytes.
-const LARGEST_INDEX: usize = 1 << 30;
 /// The most that a chunk may have, in bytes: memory holds [`AT_ONCE`] of them.
 const LARGEST_CHUNK: u64 = 16 << 20;
 /// Chunks that are fetched side by side.
@@ -80,17 +77,18 @@ impl Import<'_> {
     fn index(&self, cache: &Cache) -> Result<Index, BuildErrorKind> {
         let wrong = |detail: String| malformed(self.place, &format!("index {}", cache.index.digest), detail);
         let bytes = read_small(self.place, &cache.index)?;
-        let plain = unpack(&bytes, LARGEST_INDEX).map_err(|e| wrong(e.to_string()))?;
-        let index = codec::decode(plain).map_err(|e| wrong(e.to_string()))?;
-        if let Some(device) = index.iter().find(|entry| is_machines(&entry.kind)) {
-            let detail = format!("{} is a device, which has no place in a cache", device.path.display());
-            return Err(wrong(detail).into());
+        let index = unpack_index(self.store, &bytes).map_err(|e| wrong(e.to_string()))?;
+        let mut files = 0;
+        for entry in &index {
+            let entry = entry?;
+            if is_machines(&entry.kind) {
+                let detail = format!("{} is a device, which has no place in a cache", entry.path.display());
+                return Err(wrong(detail).into());
+            }
+            if let Kind::File { size, .. } = entry.kind {
+                files += u128::from(size);
+            }
         }
-        let files = index.iter().map(|entry| match entry.kind {
-            Kind::File { size, .. } => u128::from(size),
-            _ => 0,
-        });
-        let files: u128 = files.sum();
         let chunks: u128 = cache.chunks.iter().map(|chunk| u128::from(chunk.size)).sum();
         if files != chunks {
             return Err(wrong(format!("its files have {files} bytes, its chunks {chunks}")).into());
@@ -103,6 +101,7 @@ impl Import<'_> {
         let mut unpacker = Unpacker::new(dest, Form::Plain, self.store.owners())?;
         let mut bytes = Pieces { import: self, left: &cache.chunks, ready: Vec::new(), at: 0, failed: None };
         for entry in index {
+            let entry = entry?;
             let member = Member::from(&entry);
             let Kind::File { size, digest } = &entry.kind else {
                 unpacker.place(&member, &mut io::empty())?;

@@ -123,6 +123,7 @@ impl Archive {
     ) -> Result<(), BuildErrorKind> {
         let Some(handle) = self.handle() else { return Ok(()) };
         for (place, entry) in handle.index.iter().enumerate() {
+            let entry = entry?;
             // `./` is about the folder that was packed, not about where it goes.
             if entry.path.is_root() {
                 continue;
@@ -144,7 +145,7 @@ impl Archive {
                 }
                 Kind::Hardlink { target } => {
                     let index = &handle.index;
-                    let Some((place, carrier)) = index.position(target).zip(index.get(target)) else {
+                    let Some((place, carrier)) = index.position(target)?.zip(index.get(target)?) else {
                         continue;
                     };
                     let bytes = Bytes::Archive(number, target.clone());

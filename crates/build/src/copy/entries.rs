@@ -99,8 +99,8 @@ pub(crate) fn as_tree(found: &Gathered, from: &From, tmp: &Path) -> Result<CopyE
 }
 
 impl Entries for CopyEntries {
-    fn count(&self) -> usize {
-        self.planned.len()
+    fn count(&self) -> Result<usize, PackError> {
+        Ok(self.planned.len())
     }
 
     fn each(&self, take: &mut Take<'_>) -> Result<(), PackError> {

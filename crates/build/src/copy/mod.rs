@@ -294,7 +294,7 @@ pub(crate) fn place(
 /// Finds the layer that has the bytes of what comes from a root filesystem.
 pub(crate) fn settle(planned: &mut Planned, from: Option<&From>) -> Result<(), BuildErrorKind> {
     if let (Some(From::Rootfs(files)), Bytes::Source(path)) = (from, &planned.bytes) {
-        let (layer, path) = files.carrier(path).ok_or_else(|| BuildErrorKind::Copy {
+        let (layer, path) = files.carrier(path)?.ok_or_else(|| BuildErrorKind::Copy {
             message: format!("the bytes of {} are not there any more", planned.entry.path.display()),
             help: None,
         })?;

@@ -1,6 +1,7 @@
 //! The root filesystem of a stage or an image as a source of COPY: metadata from the layers' indexes, nothing unpacked.
 
 use std::collections::HashSet;
+use std::io;
 use std::sync::OnceLock;
 
 use kiln_layer::index::Kind;
@@ -36,28 +37,30 @@ impl RootfsFiles {
     }
 
     /// Which layer has the bytes of the regular file at `path`, and under which name.
-    pub(crate) fn carrier(&self, path: &LayerPath) -> Option<(usize, LayerPath)> {
-        let found = self.view.lookup(path)?;
-        let carrier = self.view.carrier(&found)?;
-        Some((found.layer, carrier.path))
+    pub(crate) fn carrier(&self, path: &LayerPath) -> io::Result<Option<(usize, LayerPath)>> {
+        let Some(found) = self.view.lookup(path)? else { return Ok(None) };
+        Ok(self.view.carrier(&found)?.map(|carrier| (found.layer, carrier.path)))
     }
 
-    fn describe(&self, found: Found) -> Option<Node> {
+    fn describe(&self, found: Found) -> io::Result<Option<Node>> {
         // A hard link's own header may disagree with the file's; there is one inode, the file's.
         let entry = match &found.entry.kind {
-            Kind::Hardlink { .. } => self.view.carrier(&found)?,
+            Kind::Hardlink { .. } => match self.view.carrier(&found)? {
+                Some(carrier) => carrier,
+                None => return Ok(None),
+            },
             _ => found.entry,
         };
         let (kind, link) = match entry.kind {
-            Kind::File { size, .. } => (NodeKind::File { size }, self.link_id(found.layer, &entry.path)),
+            Kind::File { size, .. } => (NodeKind::File { size }, self.link_id(found.layer, &entry.path)?),
             Kind::Directory => (NodeKind::Directory, None),
             Kind::Symlink { target } => (NodeKind::Symlink { target }, None),
             Kind::CharDevice { major, minor } => (NodeKind::CharDevice { major, minor }, None),
             Kind::BlockDevice { major, minor } => (NodeKind::BlockDevice { major, minor }, None),
             Kind::Fifo => (NodeKind::Fifo, None),
-            Kind::Hardlink { .. } | Kind::Whiteout => return None,
+            Kind::Hardlink { .. } | Kind::Whiteout => return Ok(None),
         };
-        Some(Node {
+        Ok(Some(Node {
             kind,
             mode: entry.mode,
             uid: entry.uid,
@@ -67,32 +70,37 @@ impl RootfsFiles {
             unread: false,
             link,
             stamp: None,
-        })
+        }))
     }
 
     /// The same number for all names of one file, if it has several: its layer and the place of its carrier there.
-    fn link_id(&self, layer: usize, carrier: &LayerPath) -> Option<(u64, u64)> {
-        let layers = || self.view.layers().iter().map(|layer| layer.index.hard_linked()).collect();
-        if !self.several.get_or_init(layers).get(layer)?.contains(carrier) {
-            return None;
-        }
-        let place = self.view.layers().get(layer)?.index.position(carrier)?;
-        Some((layer as u64, place as u64))
+    fn link_id(&self, layer: usize, carrier: &LayerPath) -> io::Result<Option<(u64, u64)>> {
+        let several = match self.several.get() {
+            Some(several) => several,
+            None => {
+                let layers = self.view.layers().iter().map(|layer| layer.index.hard_linked());
+                let several = layers.collect::<Result<_, _>>()?;
+                self.several.get_or_init(|| several)
+            }
+        };
+        let linked = several.get(layer).is_some_and(|several| several.contains(carrier));
+        let Some(handle) = self.view.layers().get(layer).filter(|_| linked) else { return Ok(None) };
+        Ok(handle.index.position(carrier)?.map(|place| (layer as u64, place as u64)))
     }
 }
 
 impl Files for RootfsFiles {
     fn node(&self, path: &LayerPath) -> Result<Option<Node>, BuildErrorKind> {
-        Ok(self.view.lookup(path).and_then(|found| self.describe(found)))
+        Ok(self.view.lookup(path)?.map_or(Ok(None), |found| self.describe(found))?)
     }
 
     fn children(&self, dir: &LayerPath) -> Result<Names, BuildErrorKind> {
-        Names::sorted(self.view.children(dir).iter().map(|found| Ok(found.entry.path.name())))
+        Names::sorted(self.view.children(dir)?.iter().map(|found| Ok(found.entry.path.name())))
     }
 
     fn read(&self, path: &LayerPath, _: &Node, _: Stop<'_>) -> Result<Content, BuildErrorKind> {
-        let found = self.view.lookup(path);
-        let carrier = found.as_ref().and_then(|found| self.view.carrier(found));
+        let found = self.view.lookup(path)?;
+        let carrier = found.map_or(Ok(None), |found| self.view.carrier(&found))?;
         match carrier.map(|entry| entry.kind) {
             Some(Kind::File { digest, .. }) => Ok(Content { digest, xattrs: None }),
             _ => Err(BuildErrorKind::Copy {

@@ -1,6 +1,7 @@
 //! What is different between two root filesystems, told from the indexes of their layers alone.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 
 use kiln_layer::handle::LayerHandle;
@@ -68,24 +69,27 @@ impl History<'_> {
         let (old, new) = (self.view(before)?, self.view(after)?);
         let mut paths = BTreeSet::new();
         for layer in old.layers()[common..].iter().chain(&new.layers()[common..]) {
-            paths.extend(layer.index.iter().map(|entry| entry.path));
+            for entry in &*layer.index {
+                paths.insert(entry?.path);
+            }
             for dir in layer.index.opaque() {
-                paths.extend(below(&old, dir).chain(below(&new, dir)));
+                add_below(&mut paths, &old, dir)?;
+                add_below(&mut paths, &new, dir)?;
             }
         }
         // Where a directory comes or goes, so does all that is in it.
-        let mut more = Vec::new();
+        let mut more = BTreeSet::new();
         for path in &paths {
-            match (is_directory(&old, path), is_directory(&new, path)) {
-                (true, false) => more.extend(below(&old, path)),
-                (false, true) => more.extend(below(&new, path)),
+            match (is_directory(&old, path)?, is_directory(&new, path)?) {
+                (true, false) => add_below(&mut more, &old, path)?,
+                (false, true) => add_below(&mut more, &new, path)?,
                 _ => {}
             }
         }
         paths.extend(more);
         let mut delta = Delta::default();
         for path in &paths {
-            if let Some(difference) = difference(path, &old, &new) {
+            if let Some(difference) = difference(path, &old, &new)? {
                 delta.written += difference.new_size.unwrap_or(0);
                 delta.dropped += difference.old_size.unwrap_or(0);
                 delta.differences.push(difference);
@@ -99,7 +103,7 @@ impl History<'_> {
     fn view(&self, layers: &[LayerRecord]) -> Result<View, HistoryError> {
         let handle = |layer: &LayerRecord| {
             let index = load_index(self.store(), &layer.id).map_err(|error| match error {
-                BuildErrorKind::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                BuildErrorKind::Io(error) if error.kind() == io::ErrorKind::NotFound => {
                     HistoryError::LayerGone { layer: layer.id }
                 }
                 other => HistoryError::Layer { layer: layer.id, source: Box::new(other) },
@@ -110,12 +114,16 @@ impl History<'_> {
     }
 }
 
-fn below<'a>(view: &'a View, dir: &LayerPath) -> impl Iterator<Item = LayerPath> + use<'a> {
-    view.walk(dir).map(|found| found.entry.path)
+/// Adds all that `view` has below `dir` to `paths`.
+fn add_below(paths: &mut BTreeSet<LayerPath>, view: &View, dir: &LayerPath) -> io::Result<()> {
+    for found in view.walk(dir) {
+        paths.insert(found?.entry.path);
+    }
+    Ok(())
 }
 
-fn is_directory(view: &View, path: &LayerPath) -> bool {
-    view.lookup(path).is_some_and(|found| found.entry.kind == EntryKind::Directory)
+fn is_directory(view: &View, path: &LayerPath) -> io::Result<bool> {
+    Ok(view.lookup(path)?.is_some_and(|found| found.entry.kind == EntryKind::Directory))
 }
 
 /// What stands at a path, links to the same file resolved.
@@ -125,16 +133,13 @@ struct Standing {
     is_link: bool,
 }
 
-fn standing(view: &View, path: &LayerPath) -> Option<Standing> {
-    let found = view.lookup(path)?;
-    match &found.entry.kind {
+fn standing(view: &View, path: &LayerPath) -> io::Result<Option<Standing>> {
+    let Some(found) = view.lookup(path)? else { return Ok(None) };
+    Ok(match &found.entry.kind {
         EntryKind::Whiteout => None,
-        EntryKind::Hardlink { .. } => {
-            let entry = view.carrier(&found)?;
-            Some(Standing { entry, is_link: true })
-        }
+        EntryKind::Hardlink { .. } => view.carrier(&found)?.map(|entry| Standing { entry, is_link: true }),
         _ => Some(Standing { entry: found.entry, is_link: false }),
-    }
+    })
 }
 
 impl Standing {
@@ -158,23 +163,24 @@ impl Standing {
     }
 }
 
-fn difference(path: &LayerPath, old: &View, new: &View) -> Option<Difference> {
-    let (a, b) = (standing(old, path), standing(new, path));
+fn difference(path: &LayerPath, old: &View, new: &View) -> io::Result<Option<Difference>> {
+    let (a, b) = (standing(old, path)?, standing(new, path)?);
     let (kind, shown, aspects) = match (&a, &b) {
-        (None, None) => return None,
+        (None, None) => return Ok(None),
         (None, Some(b)) => (Kind::Added, b, Vec::new()),
         (Some(a), None) => (Kind::Removed, a, Vec::new()),
         (Some(a), Some(b)) => {
             let aspects = aspects(a, b);
             if aspects.is_empty() {
-                return None;
+                return Ok(None);
             }
             (Kind::Changed, b, aspects)
         }
     };
     let what = shown.what();
     let size = |one: &Option<Standing>| one.as_ref().and_then(Standing::size);
-    Some(Difference { path: path.display(), kind, what, old_size: size(&a), new_size: size(&b), aspects })
+    let (old_size, new_size) = (size(&a), size(&b));
+    Ok(Some(Difference { path: path.display(), kind, what, old_size, new_size, aspects }))
 }
 
 fn aspects(a: &Standing, b: &Standing) -> Vec<&'static str> {

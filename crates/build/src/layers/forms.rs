@@ -122,7 +122,7 @@ pub(crate) fn ensure_tree(
     };
     let mut tree = UnfinishedTree::new(store)?;
     let scanned = ahead(stop.over(blob.reader()?), |reader| scan(reader, tree.sink()))?;
-    if scanned.index.content_id() != layer.content {
+    if scanned.index.content_id()? != layer.content {
         return Err(BuildErrorKind::Store {
             path: blob.path.clone(),
             problem: "the blob is damaged; remove it, and the next build makes or fetches it again"
@@ -249,7 +249,7 @@ pub(crate) fn new_blob(
         Ok(())
     })?;
     // The times of the entries themselves name the layer; what the tar says may be clamped.
-    let mut index = IndexWriter::new(store, entries.count())?;
+    let mut index = IndexWriter::new(store, entries.count()?)?;
     let mut written = |entry: &Entry, offset| {
         index.add(&Entry { offset, ..entry.clone() }).map_err(|source| PackError::List { source })
     };
@@ -319,7 +319,7 @@ pub(crate) fn ensure_blob(
         Some(pulled) => rewrap(store, (layer, pulled), &form, packing)?,
         None => {
             let handle = handle(store, layer)?;
-            let what = (short(&layer.id), tar_size(handle.index.iter()));
+            let what = (short(&layer.id), tar_size(&handle.index)?);
             let (diff_id, stored) = packing.write(store, &form, what, |out| {
                 let (all, opaque) = (AllOf(handle.clone()), handle.index.opaque());
                 Ok(pack_telling(&all, opaque, (out, form.clamp), &mut |_, _| Ok(()))?)
@@ -355,7 +355,7 @@ fn rewrap(
         path: store.content().path_of(&pulled.descriptor.digest),
         format: format_of(&pulled.descriptor.media_type),
     };
-    let what = (short(&pulled.descriptor.digest), tar_size(layer.index(store)?.iter()));
+    let what = (short(&pulled.descriptor.digest), tar_size(&*layer.index(store)?)?);
     let (_, stored) = packing.write(store, form, what, |out| Ok(io::copy(&mut source.reader()?, out)?))?;
     let descriptor = Descriptor::new(media_type(form), stored.digest, stored.size);
     Ok(Blob { descriptor, diff_id: pulled.diff_id })
@@ -415,8 +415,8 @@ impl Write for Told<'_> {
 }
 
 /// Bytes of the tar of these entries, but for extended headers.
-pub(crate) fn tar_size(entries: impl Iterator<Item = Entry>) -> u64 {
-    1024 + entries.map(|entry| member_size(&entry)).sum::<u64>()
+pub(crate) fn tar_size(index: &Index) -> io::Result<u64> {
+    index.iter().try_fold(1024, |size, entry| Ok(size + member_size(&entry?)))
 }
 
 fn member_size(entry: &Entry) -> u64 {

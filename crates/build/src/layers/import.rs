@@ -3,12 +3,13 @@
 //! A cache is trusted in what it says of keys: that a step with this key gave a layer with this content. What it says of a layer is
 //! proved: an index hashes to the layer's id, a blob to its digest, its tar to its diff id and its files to the content.
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 
-use kiln_layer::codec;
+use kiln_layer::codec::{self, CodecError, Encoder};
 use kiln_layer::handle::{BlobForm, Later};
 use kiln_layer::index::{Entry, Index};
+use kiln_layer::rows::HELD;
 use kiln_layer::tar::TarError;
 use kiln_layer::tar::scan::{NullSink, scan};
 use kiln_oci::artifact::{ArtifactError, copy_verified, read_small};
@@ -22,13 +23,18 @@ use crate::layers::kept::{Blob, add_blob, blobs, format_of, save_index_as};
 use crate::store::{Offer, OfferedBlob, Store, ToldBase};
 
 /// The most that an index may have, in bytes: some ten million files.
-const LARGEST_INDEX: usize = 1 << 30;
+const LARGEST_INDEX: u64 = 1 << 30;
 
 /// An index as it lies in a cache. The same index gives the same bytes: where files are in a tar that somebody may have is left out.
 pub(crate) fn index_blob(index: &Index) -> io::Result<Vec<u8>> {
-    let bare = index.iter().map(|entry| Entry { offset: None, ..entry });
-    let bare = Index::from_sorted(bare, index.opaque().to_vec());
-    zstd::bulk::compress(&codec::encode(&bare), 3)
+    let mut packed = zstd::stream::write::Encoder::new(Vec::new(), 3)?;
+    let mut encoder = Encoder::new(index.len());
+    for entry in index {
+        encoder.push(&Entry { offset: None, ..entry? });
+        encoder.write(&mut packed)?;
+    }
+    packed.write_all(&encoder.finish(index.opaque()))?;
+    packed.finish()
 }
 
 /// The name of a layer of which only its blob is known: what is in it can be proved, the exact times of its files not.
@@ -40,7 +46,7 @@ pub(crate) fn id_without_index(diff_id: &DiffId, content: &Digest) -> Digest {
 pub(crate) fn index(store: &Store, id: &Digest) -> Result<Index, BuildErrorKind> {
     let get = |offer: &Offer| match &offer.index {
         Some(blob) => {
-            let index = read_index(id, offer, blob)?;
+            let index = read_index(store, id, offer, blob)?;
             save_index_as(store, id, &index)?;
             Ok(index)
         }
@@ -61,9 +67,8 @@ pub(crate) fn base_index(
 ) -> Result<Index, BuildErrorKind> {
     let read = || {
         let bytes = read_small(place.as_ref(), &base.index).map_err(|e| e.to_string())?;
-        let plain = unpack(&bytes, LARGEST_INDEX).map_err(|e| e.to_string())?;
-        let index = codec::decode(plain).map_err(|e| e.to_string())?;
-        let identity = index.identity();
+        let index = unpack_index(store, &bytes).map_err(|e| e.to_string())?;
+        let identity = index.identity().map_err(|e| e.to_string())?;
         let name = key::chain(&base.diff_id.0, &identity.layer);
         let same = name == *id && identity.content == base.content;
         if same { Ok(index) } else { Err(format!("{} tells of another layer", place.name())) }
@@ -128,11 +133,10 @@ fn first<T>(
     Err(BuildErrorKind::Lost { reason })
 }
 
-fn read_index(id: &Digest, offer: &Offer, blob: &Descriptor) -> Result<Index, BuildErrorKind> {
+fn read_index(store: &Store, id: &Digest, offer: &Offer, blob: &Descriptor) -> Result<Index, BuildErrorKind> {
     let bytes = read_small(offer.place.as_ref(), blob)?;
-    let plain = unpack(&bytes, LARGEST_INDEX).map_err(|e| wrong(offer, blob, &e.to_string()))?;
-    let index = codec::decode(plain).map_err(|e| wrong(offer, blob, &e.to_string()))?;
-    let identity = index.identity();
+    let index = unpack_index(store, &bytes).map_err(|e| wrong(offer, blob, &e.to_string()))?;
+    let identity = index.identity()?;
     if identity.layer != *id {
         return Err(wrong(offer, blob, "it is the index of another layer"));
     }
@@ -140,6 +144,12 @@ fn read_index(id: &Digest, offer: &Offer, blob: &Descriptor) -> Result<Index, Bu
         return Err(wrong(offer, blob, "its files are not those that the record tells of"));
     }
     Ok(index)
+}
+
+/// The index that was packed by [`index_blob`].
+pub(crate) fn unpack_index(store: &Store, bytes: &[u8]) -> Result<Index, CodecError> {
+    let mut plain = zstd::stream::read::Decoder::with_buffer(bytes)?;
+    codec::receive(&mut plain, LARGEST_INDEX, (&store.tmp(), HELD))
 }
 
 /// Decompresses at most `limit` bytes.
@@ -176,7 +186,7 @@ fn bring(store: &Store, id: &Digest, (offer, blob): (&Offer, &OfferedBlob)) -> R
     if scanned.diff_id != blob.diff_id {
         return Err(wrong(offer, &blob.descriptor, "its archive is not the one that the record tells of"));
     }
-    if scanned.index.content_id() != offer.content {
+    if scanned.index.content_id()? != offer.content {
         return Err(wrong(offer, &blob.descriptor, "its files are not those that the record tells of"));
     }
     // The times in an archive are whole seconds, perhaps clamped; those of the step are in its own index.
@@ -186,10 +196,12 @@ fn bring(store: &Store, id: &Digest, (offer, blob): (&Offer, &OfferedBlob)) -> R
         }
         None => scanned.index,
         Some(listed) => {
-            let index = read_index(id, offer, listed)?;
-            let placed = index.iter().zip(&scanned.index);
-            let placed = placed.map(|(entry, found)| Entry { offset: found.offset, ..entry });
-            Index::from_sorted(placed, index.opaque().to_vec())
+            let index = read_index(store, id, offer, listed)?;
+            let mut placed = Index::builder_in(store.tmp(), HELD);
+            for (entry, found) in index.iter().zip(&scanned.index) {
+                placed.push(&Entry { offset: found?.offset, ..entry? });
+            }
+            placed.finish(index.opaque().to_vec())
         }
     };
     save_index_as(store, id, &index)?;

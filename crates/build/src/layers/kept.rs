@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use kiln_layer::codec::{self, Encoder};
+use kiln_layer::codec::{self, CodecError, Encoder};
 use kiln_layer::compress::Format;
 use kiln_layer::index::{Entry, Identifier, Identity, Index};
 use kiln_layer::pack::{Entries, PackError};
+use kiln_layer::rows::HELD;
 use kiln_oci::descriptor::Descriptor;
 use kiln_oci::digest::{DiffId, Digest};
 use kiln_oci::media_type::{LayerCompression, compression_of};
@@ -32,16 +33,18 @@ pub(crate) struct Blob {
 /// Reads the index of layer `id`.
 pub(crate) fn load_index(store: &Store, id: &Digest) -> Result<Index, BuildErrorKind> {
     let path = store.index_path(id);
-    let bytes = fs_err::read(&path)?;
-    codec::decode(bytes).map_err(|error| BuildErrorKind::Store {
-        problem: format!("{error}; remove the file, and the next build makes it again"),
-        path,
+    codec::load(&path, HELD).map_err(|error| match error {
+        CodecError::Read(error) => error.into(),
+        error => BuildErrorKind::Store {
+            problem: format!("{error}; remove the file, and the next build makes it again"),
+            path,
+        },
     })
 }
 
 /// Writes an index; what its layer is called is the result. Idempotent.
 pub(crate) fn save_index(store: &Store, index: &Index) -> Result<Identity, BuildErrorKind> {
-    let identity = index.identity();
+    let identity = index.identity()?;
     save_index_as(store, &identity.layer, index)?;
     Ok(identity)
 }
@@ -50,7 +53,7 @@ pub(crate) fn save_index(store: &Store, index: &Index) -> Result<Identity, Build
 pub(crate) fn save_index_as(store: &Store, id: &Digest, index: &Index) -> Result<(), BuildErrorKind> {
     let (tmp, path) = (store.tmp(), store.index_path(id));
     if index.len() <= FEW {
-        return Ok(write_same(&tmp, &path, &codec::encode(index))?);
+        return Ok(write_same(&tmp, &path, &codec::encode(index)?)?);
     }
     let mut file = NamedTempFile::new_in(tmp)?;
     codec::write(index, &mut file)?;
@@ -72,19 +75,19 @@ impl<'a> IndexWriter<'a> {
     /// For a layer of `count` entries.
     pub(crate) fn new(store: &'a Store, count: usize) -> io::Result<Self> {
         let file = (count > FEW).then(|| NamedTempFile::new_in(store.tmp())).transpose()?;
-        Ok(Self { store, encoder: Encoder::new(count), identifier: Identifier::default(), file })
+        Ok(Self { store, encoder: Encoder::new(count), identifier: Identifier::new(store.tmp()), file })
     }
 
     /// Adds the next entry.
     pub(crate) fn add(&mut self, entry: &Entry) -> io::Result<()> {
-        self.identifier.add(entry);
+        self.identifier.add(entry)?;
         self.encoder.push(entry);
         self.file.as_mut().map_or(Ok(()), |file| self.encoder.write(file))
     }
 
     /// The layer that these are, without opaque directories. Its index is in the store then.
     pub(crate) fn finish(self) -> Result<Layer, BuildErrorKind> {
-        let id = self.identifier.finish(&[]);
+        let id = self.identifier.finish(&[])?;
         let (tmp, path) = (self.store.tmp(), self.store.index_path(&id.layer));
         let rest = self.encoder.finish(&[]);
         match self.file {
@@ -100,7 +103,7 @@ impl<'a> IndexWriter<'a> {
 
 /// Writes the index of a layer of `entries`.
 pub(crate) fn save_entries(store: &Store, entries: &dyn Entries) -> Result<Layer, BuildErrorKind> {
-    let mut index = IndexWriter::new(store, entries.count())?;
+    let mut index = IndexWriter::new(store, entries.count()?)?;
     entries.each(&mut |item| index.add(&item.entry).map_err(|source| PackError::List { source }))?;
     index.finish()
 }

@@ -153,7 +153,7 @@ impl<'a> Puller<'a> {
 
     fn keep(&self, descriptor: &Descriptor, scanned: Scanned) -> Result<Arc<Layer>, BuildErrorKind> {
         // A layer that kiln made of the same files has another tar, and so other offsets in its index.
-        let Identity { content, layer } = scanned.index.identity();
+        let Identity { content, layer } = scanned.index.identity()?;
         let layer = key::chain(&scanned.diff_id.0, &layer);
         save_index_as(self.store, &layer, &scanned.index)?;
         let record = BlobRecord { layer, content, diff_id: scanned.diff_id };

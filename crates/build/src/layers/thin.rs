@@ -5,6 +5,7 @@
 //! copied into one directory, for the time of a build and while a command is at work. The store's own trees stay as they are.
 
 use std::collections::HashMap;
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -67,11 +68,11 @@ struct Wanted {
 
 impl Squashes {
     /// Which of the layers have a directory together, lowest first. What has none yet is noted for [`Squashes::prepare`].
-    pub(crate) fn of(&self, layers: &[Arc<Layer>], view: &View) -> Vec<(Range<usize>, PathBuf)> {
+    pub(crate) fn of(&self, layers: &[Arc<Layer>], view: &View) -> io::Result<Vec<(Range<usize>, PathBuf)>> {
         let mut known = self.known();
         let mut found = Vec::new();
         known.wanted = None;
-        for together in known.thin_rows(layers, view) {
+        for together in known.thin_rows(layers, view)? {
             let ids = || layers[..together.end].iter().map(|layer| layer.id);
             match known.made.iter().find(|squash| squash.layers.iter().copied().eq(ids())) {
                 Some(squash) => found.push((together, squash.dir.path().to_owned())),
@@ -82,7 +83,7 @@ impl Squashes {
                 None => {}
             }
         }
-        found
+        Ok(found)
     }
 
     /// Makes the directory that would serve next; `false` if there is none.
@@ -102,15 +103,20 @@ impl Squashes {
 
 impl Known {
     /// The rows of thin layers, each as long as it takes; layers without content do not count.
-    fn thin_rows(&mut self, layers: &[Arc<Layer>], view: &View) -> Vec<Range<usize>> {
-        let nothing = Index::default().content_id();
+    fn thin_rows(&mut self, layers: &[Arc<Layer>], view: &View) -> io::Result<Vec<Range<usize>>> {
+        let nothing = Index::default().content_id()?;
         let mut rows = Vec::new();
         let (mut start, mut count) = (0, 0);
         for (number, (layer, handle)) in layers.iter().zip(view.layers()).enumerate() {
             if layer.content == nothing {
                 continue;
             }
-            if !*self.thin.entry(layer.id).or_insert_with(|| is_thin(handle)) {
+            let thin = match self.thin.get(&layer.id) {
+                Some(thin) => *thin,
+                None => is_thin(handle)?,
+            };
+            self.thin.insert(layer.id, thin);
+            if !thin {
                 count = 0;
                 continue;
             }
@@ -123,27 +129,33 @@ impl Known {
                 count = 0;
             }
         }
-        rows
+        Ok(rows)
     }
 }
 
 /// Whether copying the layer costs next to nothing. Devices need rights that not everybody has, and a hard link's first name may be gone.
-fn is_thin(handle: &LayerHandle) -> bool {
+fn is_thin(handle: &LayerHandle) -> io::Result<bool> {
     let mut left = THIN.1;
     let mut is_small = |kind: &Kind| match kind {
         Kind::File { size, .. } => left.checked_sub(*size).map(|rest| left = rest).is_some(),
         Kind::Hardlink { .. } | Kind::CharDevice { .. } | Kind::BlockDevice { .. } => false,
         _ => true,
     };
-    handle.trees.len() == 1
-        && handle.index.len() <= THIN.0
-        && handle.index.iter().all(|entry| is_small(&entry.kind))
+    if handle.trees.len() != 1 || handle.index.len() > THIN.0 {
+        return Ok(false);
+    }
+    for entry in &*handle.index {
+        if !is_small(&entry?.kind) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Writes the layers of `view` but the first `below` into `dir`.
 fn write(store: &Store, dir: &Path, view: &View, below: usize) -> Result<(), BuildErrorKind> {
     let (below, layers) = view.layers().split_at(below);
-    let squashed = squash(layers);
+    let squashed = squash(layers)?;
     let below = View::new(below.to_vec());
     let unpacker = Unpacker::new(dir, Form::Overlay, store.owners())?.above(&below);
     write_tree(&squashed.entries, &squashed.opaque, unpacker)?;

@@ -72,7 +72,12 @@ pub(crate) fn hides(store: &Store, id: &Digest, below: impl FnOnce() -> View) ->
         return Ok(false);
     }
     let below = below();
-    Ok(paths.any(|path| below.lookup(&LayerPath::clean(path)).is_some()))
+    for path in paths {
+        if below.lookup(&LayerPath::clean(path))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What an instruction made last.

@@ -153,7 +153,7 @@ impl Execution<'_> {
         }
         mounts.finish()?;
         let _span = work.reporter.span(SpanKind::Diff, || command.to_owned());
-        let index = diff_upper(&upper, &view, work.store.owners(), on)?;
+        let index = diff_upper(&upper, &view, work.store.owners(), on, &work.store.tmp())?;
         Ok(forms::keep_tree(work.store, index, &upper)?.times_of_run(true))
     }
 
@@ -231,8 +231,8 @@ fn stack(
     view: &View,
     stop: Stop<'_>,
 ) -> Result<Vec<PathBuf>, BuildErrorKind> {
-    let nothing = Index::default().content_id();
-    let mut squashed = squashes.of(layers, view);
+    let nothing = Index::default().content_id()?;
+    let mut squashed = squashes.of(layers, view)?;
     let mut trees = Vec::new();
     let mut left = layers.len();
     while let Some(top) = left.checked_sub(1) {

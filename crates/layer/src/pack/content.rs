@@ -78,7 +78,7 @@ impl Sources {
         let original: File = match &item.content {
             _ if !matches!(item.entry.kind, Kind::File { size: 4096.., .. }) => return Ok(false),
             Content::File { root, path } => root.open_file(path).map_err(opened)?,
-            Content::Layer { layer, path } => match layer.carrier(path) {
+            Content::Layer { layer, path } => match layer.carrier(path).map_err(opened)? {
                 Some(carrier) if !layer.trees.is_empty() => {
                     let roots: io::Result<Vec<Root>> =
                         layer.trees.iter().map(|tree| Root::open(tree)).collect();

@@ -54,7 +54,10 @@ pub enum Content {
 /// Entries to be packed, which may be more than memory should hold: sorted by path and each path once, as often as they are asked for.
 pub trait Entries {
     /// How many they are.
-    fn count(&self) -> usize;
+    ///
+    /// # Errors
+    /// [`PackError::List`] if that takes a look at them and they cannot be had.
+    fn count(&self) -> Result<usize, PackError>;
 
     /// Hands over each in order, until `take` fails.
     ///
@@ -70,8 +73,8 @@ pub type Take<'a> = dyn FnMut(&PackEntry) -> Result<(), PackError> + 'a;
 pub type Written<'a> = dyn FnMut(&Entry, Option<u64>) -> Result<(), PackError> + 'a;
 
 impl<T: AsRef<[PackEntry]> + ?Sized> Entries for T {
-    fn count(&self) -> usize {
-        self.as_ref().len()
+    fn count(&self) -> Result<usize, PackError> {
+        Ok(self.as_ref().len())
     }
 
     fn each(&self, take: &mut Take<'_>) -> Result<(), PackError> {
@@ -80,7 +83,7 @@ impl<T: AsRef<[PackEntry]> + ?Sized> Entries for T {
 }
 
 /// A tar that was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Packed {
     /// What it says: the times as written, each file with its offset. A scan of the tar gives exactly this.
     pub index: Index,
@@ -243,12 +246,13 @@ pub fn repack(reader: impl Read, out: impl Write, clamp: Option<i64>) -> Result<
     let mut sink = Repacker { packer: Packer::new(out, clamp), offsets: HashMap::new() };
     let scanned = scan(reader, &mut sink)?;
     let (diff_id, size) = sink.packer.finish()?;
-    let written = scanned.index.iter().map(|entry| {
+    let mut index = Index::builder();
+    for entry in &scanned.index {
+        let entry = entry.map_err(|source| PackError::List { source })?;
         let offset = sink.offsets.get(&entry.path).copied();
-        Entry { offset, ..as_written(&entry, clamp) }
-    });
-    let index = Index::from_sorted(written, scanned.index.opaque().to_vec());
-    Ok(Packed { index, diff_id, size })
+        index.push(&Entry { offset, ..as_written(&entry, clamp) });
+    }
+    Ok(Packed { index: index.finish(scanned.index.opaque().to_vec()), diff_id, size })
 }
 
 /// Writes `entries` as a tree through `unpacker`, which is new; files share their bytes with their originals where the filesystem
@@ -288,12 +292,15 @@ pub fn write_tree(
 pub struct AllOf(pub Arc<LayerHandle>);
 
 impl Entries for AllOf {
-    fn count(&self) -> usize {
-        self.0.index.len()
+    fn count(&self) -> Result<usize, PackError> {
+        Ok(self.0.index.len())
     }
 
     fn each(&self, take: &mut Take<'_>) -> Result<(), PackError> {
-        self.0.index.iter().try_for_each(|entry| take(&PackEntry::of(&self.0, &entry)))
+        self.0.index.iter().try_for_each(|entry| {
+            let entry = entry.map_err(|source| PackError::List { source })?;
+            take(&PackEntry::of(&self.0, &entry))
+        })
     }
 }
 

@@ -240,7 +240,7 @@ fn compare(random: &mut Random, limits: Limits) -> usize {
     }
     let (entries, opaque) = plain.finish();
     let found: Index = fold.finish().expect("read back");
-    assert_eq!(found.iter().collect::<Vec<_>>(), entries);
+    assert_eq!(found.iter().collect::<Result<Vec<_>, _>>().expect("entries"), entries);
     assert_eq!(found.opaque(), opaque);
     taken
 }

@@ -37,7 +37,7 @@ impl Sink for NullSink {
 }
 
 /// What a scan found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Scanned {
     /// Everything in the archive, with the offsets of the files' bytes (sparse files have none).
     pub index: Index,

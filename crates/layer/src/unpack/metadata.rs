@@ -44,19 +44,22 @@ impl Directories {
 
     /// Parents come after what they hold: their modes may forbid to go through. A directory that nobody described is as in `lower`, else
     /// 0755 root.
-    pub(super) fn deepest_first(self, lower: Option<&View>) -> impl Iterator<Item = (LayerPath, Member)> {
+    pub(super) fn deepest_first(
+        self,
+        lower: Option<&View>,
+    ) -> impl Iterator<Item = (LayerPath, io::Result<Member>)> {
         self.0.into_iter().rev().map(move |(path, member)| {
-            let member = member.unwrap_or_else(|| implied(&path, lower));
+            let member = member.map_or_else(|| implied(&path, lower), Ok);
             (path, member)
         })
     }
 }
 
-fn implied(path: &LayerPath, lower: Option<&View>) -> Member {
-    match lower.and_then(|view| view.lookup(path)) {
+fn implied(path: &LayerPath, lower: Option<&View>) -> io::Result<Member> {
+    Ok(match lower.map_or(Ok(None), |view| view.lookup(path))? {
         Some(found) if found.entry.kind == Kind::Directory => Member::from(&found.entry),
         _ => Member::implicit_directory(path.clone()),
-    }
+    })
 }
 
 /// Sets everything on an open file or directory. `false`: an attribute is missing, since the caller may not set it.

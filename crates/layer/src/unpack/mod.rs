@@ -155,7 +155,7 @@ impl<'a> Unpacker<'a> {
     fn finished(mut self, lower: Option<&View>) -> Result<Unpacked, UnpackError> {
         let directories = std::mem::take(&mut self.directories);
         for (path, member) in directories.deepest_first(lower) {
-            self.describe(&path, &member).map_err(|source| at(&path, source))?;
+            member.and_then(|member| self.describe(&path, &member)).map_err(|source| at(&path, source))?;
         }
         Ok(self.skipped)
     }

@@ -14,7 +14,7 @@ use crate::support::{Rng, bare, dir, file, hardlink, index, link, names, path};
 fn shown(view: &View) -> BTreeMap<String, Entry> {
     let found = view.walk(&path(""));
     let mut all: BTreeMap<String, Entry> =
-        found.map(|found| (found.entry.path.display(), found.entry)).collect();
+        found.map(|found| found.unwrap().entry).map(|entry| (entry.path.display(), entry)).collect();
     all.remove("/");
     all
 }
@@ -26,7 +26,7 @@ fn as_unpacked(changes: &[PackEntry], below: &View) -> std::sync::Arc<LayerHandl
         let mut at = item.entry.path.parent();
         while let Some(on_the_way) = at.filter(|at| !at.is_root()) {
             if !all.iter().any(|item| item.entry.path == on_the_way) {
-                let found = below.lookup(&on_the_way).map(|found| found.entry);
+                let found = below.lookup(&on_the_way).unwrap().map(|found| found.entry);
                 let entry = found.unwrap_or_else(|| implicit_directory(on_the_way.clone()));
                 all.push(PackEntry { entry, content: kiln_layer::pack::Content::None });
             }
@@ -46,7 +46,7 @@ fn check(below: &[PackEntry], old: &[PackEntry], new: &[PackEntry]) -> Option<Ve
         Ok(())
     };
     amendment.each(&mut take).expect("a list in memory");
-    assert_eq!(changes.len(), amendment.count());
+    assert_eq!(changes.len(), amendment.count().unwrap());
     let want = shown(&lower.with(as_unpacked(new, &lower)));
     let got = shown(&lower.with(as_unpacked(old, &lower)).with(as_unpacked(&changes, &lower)));
     assert_eq!(got, want, "below {below:?}\nold {old:?}\nnew {new:?}\nchanges {changes:?}");

@@ -13,7 +13,7 @@ use kiln_layer::unpack::{Form, Owners, Unpacker};
 use kiln_layer::view::View;
 use kiln_oci::digest::Digest;
 
-use crate::support::{Archive, bare, dir, file, is_root, path, scanned, sh};
+use crate::support::{Archive, all_of, bare, bytes, dir, file, find, is_root, path, scanned, sh};
 
 /// One letter and the path for each entry.
 fn listing(index: &Index) -> Vec<String> {
@@ -26,7 +26,7 @@ fn listing(index: &Index) -> Vec<String> {
         Kind::Fifo => 'p',
         _ => '?',
     };
-    index.iter().map(|e| format!("{}{}", letter(&e.kind), e.path.display())).collect()
+    all_of(index).iter().map(|e| format!("{}{}", letter(&e.kind), e.path.display())).collect()
 }
 
 /// Runs `script` in an overlay over a tree that the archive makes, and reads what it changed.
@@ -46,7 +46,8 @@ fn overlay(archive: Archive, script: &str) -> (Index, View, tempfile::TempDir) {
          cd merged; . ../script'",
         at,
     );
-    let index = diff_upper(&at.join("upper"), &view, Owners::Keep, (2, Stop::NEVER)).unwrap();
+    let index =
+        diff_upper(&at.join("upper"), &view, Owners::Keep, (2, Stop::NEVER), &std::env::temp_dir()).unwrap();
     (index, view, temporary)
 }
 
@@ -106,7 +107,7 @@ fn what_commands_do() {
 fn same_by_way_of_the_tar(index: &Index, view: &View, at: &Path, script: &str) {
     let mut tar = Vec::new();
     let packed = pack_tree(index, &at.join("upper"), &mut tar, None).unwrap();
-    assert_eq!(scanned(&tar).index, packed.index, "{script}");
+    assert_eq!(bytes(&scanned(&tar).index), bytes(&packed.index), "{script}");
     sh("mkdir second; rm -rf work/*", at);
     let mut unpacker = Unpacker::new(&at.join("second"), Form::Overlay, Owners::Keep).unwrap().above(view);
     scan(tar.as_slice(), &mut unpacker).unwrap();
@@ -139,12 +140,12 @@ fn owners_modes_attributes_and_sockets() {
                   chown -h 9 link; chmod 1777 .";
     let (index, ..) = overlay(base(), script);
     assert_eq!(listing(&index), ["d/", "f/a", "l/link", "f/t"]);
-    let a = index.get(&path("a")).unwrap();
+    let a = find(&index, "a");
     assert_eq!((a.uid, a.gid, a.mode), (7, 8, 0o4711));
     assert_eq!(a.xattrs.keys().collect::<Vec<_>>(), [b"user.k"]);
-    assert_eq!(index.get(&path("t")).unwrap().xattrs[&b"security.capability"[..]].len(), 20);
-    assert_eq!(index.get(&path("link")).unwrap().uid, 9);
-    assert_eq!(index.get(&path("")).unwrap().mode, 0o1777);
+    assert_eq!(find(&index, "t").xattrs[&b"security.capability"[..]].len(), 20);
+    assert_eq!(find(&index, "link").uid, 9);
+    assert_eq!(find(&index, "").mode, 0o1777);
 }
 
 /// Without privilege, from directories made by hand.
@@ -176,36 +177,52 @@ fn made_by_hand() {
     );
     let view = View::new(vec![lower]);
     for threads in [1, 2, 8] {
-        let index = diff_upper(at, &view, Owners::Mine, (threads, Stop::NEVER)).unwrap();
+        let index =
+            diff_upper(at, &view, Owners::Mine, (threads, Stop::NEVER), &std::env::temp_dir()).unwrap();
         assert_eq!(listing(&index), ["w/gone", "d/kept", "f/kept/new", "d/op", "f/op/x", "f/secret"]);
         assert_eq!(index.opaque(), [path("op")]);
-        let new = index.get(&path("kept/new")).unwrap();
+        let new = find(&index, "kept/new");
         assert_eq!((new.uid, new.gid), (11, 12));
-        let secret = index.get(&path("secret")).unwrap();
+        let secret = find(&index, "secret");
         assert_eq!((secret.uid, secret.gid, secret.mode), (0, 0, 0));
         assert_eq!(secret.kind, Kind::File { size: 1, digest: Digest::of(b"s") });
-        assert!(index.iter().all(|e| e.xattrs.is_empty()));
+        assert!(all_of(&index).iter().all(|e| e.xattrs.is_empty()));
     }
     sh("chmod 600 secret; setfattr -n user.overlay.redirect -v /kept op", at);
-    assert!(matches!(diff_upper(at, &view, Owners::Mine, (1, Stop::NEVER)), Err(DiffError::Mark { .. })));
+    assert!(matches!(
+        diff_upper(at, &view, Owners::Mine, (1, Stop::NEVER), &std::env::temp_dir()),
+        Err(DiffError::Mark { .. })
+    ));
 }
 
 #[test]
 fn many_files_with_any_number_of_threads() {
     let temporary = tempfile::tempdir().unwrap();
     sh("mkdir d; for i in $(seq 1 300); do echo $i >d/$i; done; chmod 755 .", temporary.path());
-    let one = diff_upper(temporary.path(), &View::default(), Owners::Mine, (1, Stop::NEVER)).unwrap();
+    let one =
+        diff_upper(temporary.path(), &View::default(), Owners::Mine, (1, Stop::NEVER), &std::env::temp_dir())
+            .unwrap();
     assert_eq!(one.len(), 301);
     for threads in [2, 8] {
-        assert_eq!(
-            diff_upper(temporary.path(), &View::default(), Owners::Mine, (threads, Stop::NEVER)).unwrap(),
-            one
+        let many = diff_upper(
+            temporary.path(),
+            &View::default(),
+            Owners::Mine,
+            (threads, Stop::NEVER),
+            &std::env::temp_dir(),
         );
+        assert_eq!(bytes(&many.unwrap()), bytes(&one));
     }
     let over = std::sync::atomic::AtomicBool::new(true);
-    let stopped = diff_upper(temporary.path(), &View::default(), Owners::Mine, (2, Stop::when(&over)));
+    let stopped = diff_upper(
+        temporary.path(),
+        &View::default(),
+        Owners::Mine,
+        (2, Stop::when(&over)),
+        &std::env::temp_dir(),
+    );
     assert!(matches!(stopped, Err(DiffError::Stopped(_))));
-    assert_eq!(one.get(&path("d/17")).unwrap().kind, Kind::File { size: 3, digest: Digest::of(b"17\n") });
+    assert_eq!(find(&one, "d/17").kind, Kind::File { size: 3, digest: Digest::of(b"17\n") });
 }
 
 /// More names than are looked at together.
@@ -217,8 +234,10 @@ fn the_first_of_very_many_names_carries_the_file() {
     for number in 1..9000 {
         fs_err::hard_link(upper.path().join(name(0)), upper.path().join(name(number))).unwrap();
     }
-    let index = diff_upper(upper.path(), &View::default(), Owners::Mine, (1, Stop::NEVER)).unwrap();
-    let got = index.iter().filter(|entry| !entry.path.is_root()).map(|entry| entry.kind);
+    let index =
+        diff_upper(upper.path(), &View::default(), Owners::Mine, (1, Stop::NEVER), &std::env::temp_dir())
+            .unwrap();
+    let got = all_of(&index).into_iter().filter(|entry| !entry.path.is_root()).map(|entry| entry.kind);
     let first = Kind::File { size: 1, digest: kiln_oci::digest::Digest::of(b"x") };
     let others = std::iter::repeat_n(Kind::Hardlink { target: path(name(0)) }, 8999);
     assert!(got.eq(std::iter::once(first).chain(others)));

@@ -5,7 +5,7 @@ use kiln_layer::index::{Entry, Kind, Mtime};
 use kiln_layer::tar::looks_like_tar;
 use kiln_oci::digest::{DiffId, Digest};
 
-use crate::support::{Archive, names, path, scanned, sh};
+use crate::support::{Archive, all_of, find, names, path, scanned, sh};
 
 const LONG: usize = 180;
 
@@ -100,7 +100,7 @@ fn numbers_in_all_their_forms() {
         ])
         .file("pax", b"");
     let index = scanned(&archive.end()).index;
-    let get = |name: &str| -> Entry { index.get(&path(name)).unwrap() };
+    let get = |name: &str| -> Entry { find(&index, name) };
     assert_eq!((get("big-ids").uid, get("big-ids").gid), (3_000_000_000, 2_097_152));
     assert_eq!(get("before-1970").mtime.secs, -86_401);
     assert_eq!((get("blanks").mode, get("blanks").uid), (0o644, 0));
@@ -131,7 +131,7 @@ fn sparse_files_of_all_formats() {
         assert!(tar.len() < 1_000_000, "{options}: not sparse");
         let scanned = scanned(&tar);
         assert_eq!(names(&scanned.index), ["hole", "plain", "s"], "{options}");
-        let kind = |name: &str| scanned.index.get(&path(name)).unwrap().kind;
+        let kind = |name: &str| find(&scanned.index, name).kind;
         assert_eq!(kind("s"), Kind::File { size: 5_000_000, digest: want }, "{options}");
         assert_eq!(kind("hole"), Kind::File { size: 70_000, digest: Digest::of(&[0; 70_000]) }, "{options}");
         assert_eq!(scanned.diff_id, DiffId(Digest::of(&tar)));
@@ -173,8 +173,10 @@ fn whiteouts_and_marks() {
             Kind::Whiteout => 'w',
             _ => 'f',
         };
-        let got: Vec<String> =
-            index.iter().map(|entry| format!("{} {}", &entry.path.display()[1..], letter(&entry))).collect();
+        let got: Vec<String> = all_of(&index)
+            .iter()
+            .map(|entry| format!("{} {}", &entry.path.display()[1..], letter(entry)))
+            .collect();
         assert_eq!(got, entries, "{members:?}");
         assert_eq!(index.opaque(), opaque.iter().map(path).collect::<Vec<_>>(), "{members:?}");
     }
@@ -198,14 +200,14 @@ fn members_behind_links() {
         names(&index),
         ["abs", "d", "lib", "up", "usr/lib", "usr/lib/a", "usr/lib/b", "usr/lib/c", "usr/lib/gone"]
     );
-    assert_eq!(index.get(&path("usr/lib/a")).unwrap().kind, Kind::Hardlink { target: path("d") });
+    assert_eq!(find(&index, "usr/lib/a").kind, Kind::Hardlink { target: path("d") });
 }
 
 #[test]
 fn of_two_members_with_one_path_the_later_wins() {
     let archive = Archive::default().file("a", b"one").add(b"b", b'1', b"a", b"").file("a", b"two");
     let index = scanned(&archive.end()).index;
-    let digest = |name: &str| match index.get(&path(name)).unwrap().kind {
+    let digest = |name: &str| match find(&index, name).kind {
         Kind::File { digest, .. } => digest,
         _ => panic!("{name} is no file"),
     };
@@ -219,8 +221,8 @@ fn what_is_not_the_images_is_dropped() {
         .file("a", b"")
         .add(b"zero", b'3', b"", b"");
     let index = scanned(&archive.end()).index;
-    assert!(index.get(&path("a")).unwrap().xattrs.is_empty());
-    assert_eq!(index.get(&path("zero")).unwrap().kind, Kind::Whiteout);
+    assert!(find(&index, "a").xattrs.is_empty());
+    assert_eq!(find(&index, "zero").kind, Kind::Whiteout);
 }
 
 /// The diff id covers what stands after the archive's end.
@@ -262,17 +264,13 @@ fn gnu_tar_in_its_formats() {
         std::io::Read::read_to_end(&mut decompressor(packed.as_slice(), None).unwrap(), &mut tar).unwrap();
         assert!(looks_like_tar(&tar), "{format}");
         let index = scanned(&tar).index;
-        let carrier = index.get(&path("d/file")).unwrap();
+        let carrier = find(&index, "d/file");
         assert_eq!(carrier.kind, Kind::File { size: 5, digest: Digest::of(b"data\n") }, "{format}");
         assert_eq!((carrier.mode, carrier.mtime.secs), (0o4751, 1_234_567_890), "{format}");
         assert_eq!(carrier.xattrs.len(), usize::from(format.contains("xattrs")), "{format}");
-        assert_eq!(
-            index.get(&path("hard")).unwrap().kind,
-            Kind::Hardlink { target: path("d/file") },
-            "{format}"
-        );
-        assert_eq!(index.get(&path("")).unwrap().kind, Kind::Directory, "{format}");
-        assert_eq!(index.get(&path(&long)).is_some(), skip.is_empty(), "{format}");
+        assert_eq!(find(&index, "hard").kind, Kind::Hardlink { target: path("d/file") }, "{format}");
+        assert_eq!(find(&index, "").kind, Kind::Directory, "{format}");
+        assert_eq!(index.get(&path(&long)).unwrap().is_some(), skip.is_empty(), "{format}");
     }
 }
 

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kiln_layer::codec::{CodecError, decode, encode};
+use kiln_layer::codec::{CodecError, decode, encode, load, receive};
 use kiln_layer::handle::LayerHandle;
 use kiln_layer::index::{Entry, Identifier, Index, Kind, Mtime};
 use kiln_layer::path::LayerPath;
 use kiln_layer::view::{View, implicit_directory};
 use kiln_oci::digest::Digest;
 
-use crate::support::{Rng, entry, path};
+use crate::support::{Rng, bytes, entry, path, spilled};
 
 /// Names that sort in between each other's children, or are no text.
 const NAMES: [&[u8]; 14] = [
@@ -79,21 +79,25 @@ fn children(all: &BTreeMap<LayerPath, Entry>, dir: &LayerPath) -> Vec<Entry> {
 
 fn compare(index: Index, all: &BTreeMap<LayerPath, Entry>, probes: &[LayerPath]) {
     assert_eq!(index.len(), all.len());
-    assert!(index.iter().eq(all.values().cloned()));
+    assert!(index.iter().map(Result::unwrap).eq(all.values().cloned()));
     for at in probes {
         let found = all.get(at);
-        assert_eq!(index.get(at).as_ref(), found, "{at:?}");
-        assert_eq!(index.position(at), found.map(|_| all.range(..at).count()), "{at:?}");
-        assert_eq!(index.is_directory(at), found.map(|entry| entry.kind == Kind::Directory), "{at:?}");
+        assert_eq!(index.get(at).unwrap().as_ref(), found, "{at:?}");
+        assert_eq!(index.position(at).unwrap(), found.map(|_| all.range(..at).count()), "{at:?}");
+        assert_eq!(
+            index.is_directory(at).unwrap(),
+            found.map(|entry| entry.kind == Kind::Directory),
+            "{at:?}"
+        );
     }
     let view = View::new(vec![Arc::new(LayerHandle::of(Arc::new(index)))]);
     for at in probes {
         let implied = all.keys().any(|other| other.is_within(at)).then(|| implicit_directory(at.clone()));
         let want =
             all.get(at).cloned().or(implied).or_else(|| at.is_root().then(|| implicit_directory(at.clone())));
-        assert_eq!(view.lookup(at).map(|found| found.entry), want, "{at:?}");
+        assert_eq!(view.lookup(at).unwrap().map(|found| found.entry), want, "{at:?}");
         if want.is_none_or(|entry| entry.kind == Kind::Directory) {
-            let got: Vec<Entry> = view.children(at).into_iter().map(|found| found.entry).collect();
+            let got: Vec<Entry> = view.children(at).unwrap().into_iter().map(|found| found.entry).collect();
             assert_eq!(got, children(all, at), "in {at:?}");
         }
     }
@@ -101,6 +105,7 @@ fn compare(index: Index, all: &BTreeMap<LayerPath, Entry>, probes: &[LayerPath])
 
 #[test]
 fn as_a_list_would() {
+    let dir = tempfile::tempdir().unwrap();
     for (seed, count) in [(1, 0), (2, 1), (3, 2), (4, 8), (5, 30), (6, 200), (7, 2000)] {
         let mut rng = Rng(seed);
         let all = random_tree(&mut rng, count);
@@ -108,13 +113,22 @@ fn as_a_list_would() {
         probes.extend(all.keys().step_by(1 + all.len() / 300).cloned());
         probes.push(LayerPath::root());
         let index = Index::from_sorted(all.values().cloned(), Vec::new());
-        let mut identifier = Identifier::default();
-        all.values().for_each(|entry| identifier.add(entry));
-        assert_eq!(index.identity(), identifier.finish(&[]), "seed {seed}");
-        let read = decode(encode(&index)).unwrap();
-        assert_eq!(read, index, "seed {seed}");
-        compare(read, &all, &probes);
-        compare(index, &all, &probes);
+        let mut identifier = Identifier::new(dir.path());
+        all.values().for_each(|entry| identifier.add(entry).unwrap());
+        let identity = identifier.finish(&[]).unwrap();
+        let stored = dir.path().join("index");
+        fs_err::write(&stored, bytes(&index)).unwrap();
+        let mut forms = vec![spilled(&index), decode(bytes(&index)).unwrap()];
+        for held in [0, 40, 1000, 1 << 20] {
+            forms.push(load(&stored, held).unwrap());
+            let mut encoded = &bytes(&index)[..];
+            forms.push(receive(&mut encoded, 1 << 20, (dir.path(), held)).unwrap());
+        }
+        for index in forms.into_iter().chain([index]) {
+            assert_eq!(index.identity().unwrap(), identity, "seed {seed}");
+            assert_eq!(bytes(&index), fs_err::read(&stored).unwrap(), "seed {seed}");
+            compare(index, &all, &probes);
+        }
     }
 }
 
@@ -140,7 +154,8 @@ fn bytes_and_names_stay() {
         made
     });
     let index = Index::from_unsorted(entries.collect(), vec![path("dir/2"), path("dir")]);
-    let got = [Digest::of(&encode(&index)), index.content_id(), index.layer_id()].map(|digest| digest.hex());
+    let got = [Digest::of(&bytes(&index)), index.content_id().unwrap(), index.layer_id().unwrap()];
+    let got = got.map(|digest| digest.hex());
     assert_eq!(
         got,
         [
@@ -172,7 +187,7 @@ fn other_ways_to_say_the_same_are_refused() {
         let mut bytes = [b"KILNIDX\x01\x02", first.as_slice(), &second, b"\0"].concat();
         bytes.extend_from_slice(Digest::of(&bytes).as_bytes());
         let read = decode(bytes.clone());
-        assert_eq!(read.as_ref().map(encode).ok(), good.then_some(bytes), "{name}");
+        assert_eq!(read.as_ref().map(|read| encode(read).unwrap()).ok(), good.then_some(bytes), "{name}");
         let refused = matches!(read, Err(CodecError::Invalid { .. }));
         assert_eq!(refused, !good, "{name}");
     }
@@ -190,7 +205,7 @@ fn paths_grow_no_faster_than_memory_allows() {
         bytes.push(number as u8);
         bytes
     };
-    for (count, good) in [(5_000, true), (30_000, false)] {
+    for (count, good) in [(5_000, true), (70_000, false)] {
         let mut bytes = [b"KILNIDX\x01", number(count).as_slice(), b"\0\x01ad\xed\x03\0\0\0\0\0\0"].concat();
         for depth in 1..count {
             bytes.extend_from_slice(&number(2 * depth - 1));
@@ -200,4 +215,81 @@ fn paths_grow_no_faster_than_memory_allows() {
         bytes.extend_from_slice(Digest::of(&bytes).as_bytes());
         assert_eq!(decode(bytes).is_ok(), good, "{count} names");
     }
+}
+
+/// An index that is read from a file, each time that it is asked: only what was checked at first is believed.
+#[test]
+fn a_file_that_changes_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let stored = dir.path().join("some.index");
+    let all = random_tree(&mut Rng(8), 12);
+    let good = bytes(&Index::from_sorted(all.values().cloned(), Vec::new()));
+    let mut noticed = Vec::new();
+    for at in 0..good.len() {
+        fs_err::write(&stored, &good).unwrap();
+        let index = load(&stored, 64).unwrap();
+        let mut changed = good.clone();
+        changed[at] ^= 1 << (at % 8);
+        fs_err::write(&stored, changed).unwrap();
+        let whole: Result<Vec<Entry>, _> = index.iter().collect();
+        match whole {
+            Ok(entries) => assert!(entries.iter().eq(all.values()), "byte {at}"),
+            Err(error) => {
+                assert!(error.to_string().contains("some.index"), "{error}");
+                assert!(index.identity().is_err() && encode(&index).is_err(), "byte {at}");
+                assert!(all.keys().any(|path| index.get(path).is_err()), "byte {at}");
+                let view = View::new(vec![Arc::new(LayerHandle::of(Arc::new(index)))]);
+                assert!(view.walk(&LayerPath::root()).any(|found| found.is_err()), "byte {at}");
+                noticed.push(at);
+            }
+        }
+    }
+    // All but the head and the first path, which the table has, and what comes after the entries.
+    let first = 8 + 1 + 2 + all.keys().next().unwrap().as_bytes().len();
+    assert_eq!(noticed, (first..good.len() - 33).collect::<Vec<_>>());
+    fs_err::write(&stored, &good).unwrap();
+    let index = load(&stored, 64).unwrap();
+    fs_err::write(&stored, &good[..good.len() / 2]).unwrap();
+    let cut: Result<Vec<Entry>, _> = index.iter().collect();
+    assert!(cut.unwrap_err().to_string().contains("some.index"));
+}
+
+/// As a store does it: what was opened stays.
+#[test]
+fn a_file_may_be_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let stored = dir.path().join("some.index");
+    let good = bytes(&Index::from_sorted(random_tree(&mut Rng(8), 12).into_values(), Vec::new()));
+    fs_err::write(&stored, &good).unwrap();
+    let index = load(&stored, 64).unwrap();
+    fs_err::remove_file(&stored).unwrap();
+    fs_err::write(&stored, b"another").unwrap();
+    assert_eq!(bytes(&index), good);
+}
+
+#[test]
+fn a_damaged_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let stored = dir.path().join("some.index");
+    let good = bytes(&Index::from_sorted(random_tree(&mut Rng(9), 12).into_values(), vec![path("a")]));
+    for at in 0..good.len() {
+        let mut changed = good.clone();
+        changed[at] ^= 1 << (at % 8);
+        for bytes in [changed.as_slice(), &good[..at]] {
+            fs_err::write(&stored, bytes).unwrap();
+            let (loaded, decoded) = (load(&stored, 0).unwrap_err(), decode(bytes.to_vec()).unwrap_err());
+            assert_eq!(loaded.to_string(), decoded.to_string(), "byte {at}");
+            assert!(matches!(loaded, CodecError::Magic | CodecError::Checksum), "byte {at}: {loaded}");
+        }
+    }
+    let received = receive(&mut good.as_slice(), good.len() as u64 - 1, (dir.path(), 64));
+    assert!(matches!(received, Err(CodecError::Read(_))));
+}
+
+#[test]
+fn memory_holds_what_no_file_takes() {
+    let all = random_tree(&mut Rng(10), 200);
+    let mut builder = Index::builder_in(std::path::PathBuf::from("/nowhere"), 100);
+    all.values().for_each(|entry| builder.push(entry));
+    assert!(builder.finish(Vec::new()).iter().map(Result::unwrap).eq(all.into_values()));
 }

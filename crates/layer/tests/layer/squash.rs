@@ -13,7 +13,7 @@ use crate::view::random_layer;
 /// What shows, whichever layer it comes from.
 fn shown(layers: Vec<Arc<LayerHandle>>) -> Vec<String> {
     let view = View::new(layers);
-    view.walk(&LayerPath::root()).map(|found| format!("{:?}", found.entry)).collect()
+    view.walk(&LayerPath::root()).map(|found| format!("{:?}", found.unwrap().entry)).collect()
 }
 
 /// Whatever lies below and above, one layer in the place of several shows what they show.
@@ -25,7 +25,7 @@ fn one_layer_shows_what_several_do() {
             (0..rng.below(most + 1)).map(|_| random_layer(&mut rng)).collect()
         };
         let (below, layers, above) = (some(2), some(4), some(1));
-        let squashed = squash(&layers);
+        let squashed = squash(&layers).unwrap();
         let opaque: Vec<String> = squashed.opaque.iter().map(LayerPath::display).collect();
         let opaque: Vec<&str> = opaque.iter().map(String::as_str).collect();
         let one = vec![bare(&squashed.entries, &opaque)];

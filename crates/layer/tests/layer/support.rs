@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use kiln_layer::codec::encode;
 use kiln_layer::compress::Format;
 use kiln_layer::handle::{BlobForm, LayerHandle};
 use kiln_layer::index::{Entry, Index, Kind, Mtime};
@@ -108,7 +109,29 @@ pub(crate) fn blob(dir: &Path, entries: &[PackEntry]) -> Arc<LayerHandle> {
 
 /// Names in an index, as text.
 pub(crate) fn names(index: &Index) -> Vec<String> {
-    index.iter().map(|entry| String::from_utf8_lossy(entry.path.as_bytes()).into_owned()).collect()
+    all_of(index).iter().map(|entry| String::from_utf8_lossy(entry.path.as_bytes()).into_owned()).collect()
+}
+
+/// All that is in an index.
+pub(crate) fn all_of(index: &Index) -> Vec<Entry> {
+    index.iter().map(Result::unwrap).collect()
+}
+
+/// What is at `at`.
+pub(crate) fn find(index: &Index, at: impl AsRef<[u8]>) -> Entry {
+    index.get(&path(at)).unwrap().unwrap()
+}
+
+/// What the index is as bytes: equal for equal ones.
+pub(crate) fn bytes(index: &Index) -> Vec<u8> {
+    encode(index).unwrap()
+}
+
+/// The same with nearly all of it in a file, in pages of an entry or two.
+pub(crate) fn spilled(index: &Index) -> Index {
+    let mut builder = Index::builder_in(std::env::temp_dir(), 100);
+    all_of(index).iter().for_each(|entry| builder.push(entry));
+    builder.finish(index.opaque().to_vec())
 }
 
 pub(crate) fn is_root() -> bool {
