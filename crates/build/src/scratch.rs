@@ -5,18 +5,20 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use tempfile::TempDir;
+
 use crate::error::BuildErrorKind;
 use crate::remove::remove_tree;
 use crate::store::Store;
 
 /// The directories of one run; removed with everything in them when it is over.
-pub(crate) struct Scratch(tempfile::TempDir);
+pub(crate) struct Scratch(TempDir);
 
 impl Scratch {
     pub(crate) fn new(store: &Store) -> Result<Self, BuildErrorKind> {
         let dir = tempfile::Builder::new().prefix("run-").tempdir_in(store.tmp())?;
         store.check_attributes(dir.path())?;
-        for name in ["upper", "work", "stubs"] {
+        for name in ["upper", "work"] {
             fs_err::create_dir(dir.path().join(name))?;
         }
         Ok(Self(dir))
@@ -39,6 +41,7 @@ impl Drop for Scratch {
 pub(crate) struct Scratches {
     spare: Mutex<Option<Scratch>>,
     sweeper: Mutex<Option<Sweeper>>,
+    stubs: Mutex<Option<TempDir>>,
 }
 
 /// A thread that removes directories, in no hurry.
@@ -61,6 +64,16 @@ impl Scratches {
         if spare.is_none() {
             *spare = Scratch::new(store).ok();
         }
+    }
+
+    /// An empty directory that every sandbox mounts something upon, where no other sees it.
+    pub(crate) fn stubs(&self, store: &Store) -> Result<PathBuf, BuildErrorKind> {
+        let mut stubs = guard(&self.stubs);
+        let dir = match stubs.take() {
+            Some(dir) => dir,
+            None => tempfile::Builder::new().prefix("stubs-").tempdir_in(store.tmp())?,
+        };
+        Ok(stubs.insert(dir).path().to_owned())
     }
 
     /// Has those of a run that is over removed, by the end of the build.

@@ -12,6 +12,9 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 use crate::mount::{attach, filesystem};
 use crate::{beneath, sys};
 
+/// Its empty directory, to hide others with.
+pub(crate) const EMPTY: &str = "empty";
+
 /// The tmpfs, mounted in a mount namespace that nobody else sees.
 pub(crate) struct Backstage {
     mount: OwnedFd,

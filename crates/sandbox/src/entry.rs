@@ -16,8 +16,7 @@ pub fn run_helper_if_asked() {
     helper::prepare();
     let Some(part) = Part::of_this_process() else { return };
     let done = take_control().and_then(|control| match part {
-        Part::Run => step::main(&control, false),
-        Part::Interact => step::main(&control, true),
+        Part::Run => step::main(&control),
         Part::MapIds => userns::map_ids(&control),
         Part::Probe => probe::answer(&control),
     });

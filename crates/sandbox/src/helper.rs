@@ -23,10 +23,8 @@ pub(crate) fn prepare() {
 /// The parts that a helper can play.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// Run a process.
+    /// Run processes, one after the other.
     Run,
-    /// Run a process that reads what the caller gives it, perhaps from a terminal.
-    Interact,
     /// Write the id maps of a user namespace.
     MapIds,
     /// Try out what the host allows.
@@ -34,8 +32,8 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    const ALL: [(&'static str, Self); 4] =
-        [("run", Self::Run), ("interact", Self::Interact), ("map-ids", Self::MapIds), ("probe", Self::Probe)];
+    const ALL: [(&'static str, Self); 3] =
+        [("run", Self::Run), ("map-ids", Self::MapIds), ("probe", Self::Probe)];
 
     /// The part that this process was started for, if it is a helper.
     pub(crate) fn of_this_process() -> Option<Self> {
@@ -53,7 +51,7 @@ impl Part {
 
     /// Starts a helper with an empty environment. The socket is its standard input, so that no
     /// descriptor has to be inherited by number, where other threads' children would get it too.
-    pub(crate) fn start(self, output: impl Fn() -> io::Result<Stdio>) -> io::Result<(Child, UnixStream)> {
+    pub(crate) fn start(self) -> io::Result<(Child, UnixStream)> {
         if !PREPARED.load(Ordering::Relaxed) {
             return Err(io::Error::other("main does not begin with run_helper_if_asked"));
         }
@@ -63,8 +61,8 @@ impl Part {
             .arg(self.name())
             .env_clear()
             .stdin(OwnedFd::from(theirs))
-            .stdout(output()?)
-            .stderr(output()?)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()?;
         Ok((child, mine))
     }
@@ -76,7 +74,7 @@ mod tests {
 
     #[test]
     fn an_unprepared_program_starts_no_helper() {
-        let error = Part::Probe.start(|| Ok(Stdio::null())).err().map(|error| error.to_string());
+        let error = Part::Probe.start().err().map(|error| error.to_string());
         assert_eq!(error.as_deref(), Some("main does not begin with run_helper_if_asked"));
     }
 }

@@ -8,9 +8,11 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, makedev, mknodat};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
+use crate::backstage::{Backstage, EMPTY};
 use crate::beneath::{self, Kind};
 use crate::error::{Action, Error, failed};
 use crate::mount::{LOCKED_DOWN, READ_ONLY, attach, bind, bind_restricted, filesystem};
+use crate::spec::{Ground, Security};
 use crate::sys;
 
 /// Hidden in a sandboxed process's view, as Docker does.
@@ -49,8 +51,35 @@ const LINKS: &[(&str, &str)] = &[
 /// Docker's default size of `/dev/shm`.
 const SHM_SIZE: u64 = 64 << 20;
 
+/// The three, as they are called backstage and in the sandbox.
+const TREES: [(&str, Action); 3] = [("proc", Action::Proc), ("sys", Action::Sys), ("dev", Action::Dev)];
+
+/// Makes the three of the current namespaces, backstage, where no program sees them yet.
+pub(crate) fn prepare(ground: &Ground, backstage: &Backstage) -> Result<(), Error> {
+    for (name, action) in TREES {
+        backstage.directory(name).map_err(failed(action))?;
+    }
+    let empty = backstage.directory(EMPTY).map_err(failed(Action::Backstage))?;
+    let insecure = ground.security == Security::Insecure;
+    let root = backstage.root();
+    proc(root)?;
+    sys(root, insecure, empty.as_fd())?;
+    dev(root, root, ground.shm_size)?;
+    if insecure { Ok(()) } else { mask(root, empty.as_fd()) }
+}
+
+/// Moves them to where the program expects them.
+pub(crate) fn place_in(root: BorrowedFd<'_>, backstage: &Backstage) -> Result<(), Error> {
+    for (name, action) in TREES {
+        let made = beneath::open(backstage.root(), Path::new(name)).map_err(failed(action))?;
+        let target = beneath::open(root, Path::new(name)).map_err(failed(action))?;
+        attach(made.as_fd(), target.as_fd()).map_err(failed(action))?;
+    }
+    Ok(())
+}
+
 /// Mounts `/proc` of the current process id namespace.
-pub(crate) fn proc(root: BorrowedFd<'_>) -> Result<(), Error> {
+fn proc(root: BorrowedFd<'_>) -> Result<(), Error> {
     let mount = || {
         let target = beneath::open(root, Path::new("proc"))?;
         attach(filesystem(c"proc", &[], LOCKED_DOWN)?.as_fd(), target.as_fd())
@@ -60,7 +89,7 @@ pub(crate) fn proc(root: BorrowedFd<'_>) -> Result<(), Error> {
 
 /// Mounts `/sys`: an own instance where the network namespace permits, else the host's without the
 /// file systems mounted in it. `empty` is an empty directory.
-pub(crate) fn sys(root: BorrowedFd<'_>, writable: bool, empty: BorrowedFd<'_>) -> Result<(), Error> {
+fn sys(root: BorrowedFd<'_>, writable: bool, empty: BorrowedFd<'_>) -> Result<(), Error> {
     let how = if writable { LOCKED_DOWN } else { READ_ONLY };
     let mount = || {
         let target = beneath::open(root, Path::new("sys"))?;
@@ -102,7 +131,7 @@ fn hide_submounts(root: BorrowedFd<'_>, prefix: &str, empty: BorrowedFd<'_>) -> 
 
 /// Mounts `/dev` with its devices, terminals, shared memory and message queues. `scratch` is a
 /// directory out of the process's reach on a mount that allows devices.
-pub(crate) fn dev(root: BorrowedFd<'_>, scratch: BorrowedFd<'_>, shm_size: Option<u64>) -> Result<(), Error> {
+fn dev(root: BorrowedFd<'_>, scratch: BorrowedFd<'_>, shm_size: Option<u64>) -> Result<(), Error> {
     let make = || {
         let target = beneath::open(root, Path::new("dev"))?;
         let how = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
@@ -169,7 +198,7 @@ fn at(directory: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
 
 /// Hides and protects what Docker hides and protects. `/dev` must be there already; `empty` is an
 /// empty directory.
-pub(crate) fn mask(root: BorrowedFd<'_>, empty: BorrowedFd<'_>) -> Result<(), Error> {
+fn mask(root: BorrowedFd<'_>, empty: BorrowedFd<'_>) -> Result<(), Error> {
     let mask = || -> io::Result<()> {
         for path in MASKED {
             cover(root, path, empty)?;

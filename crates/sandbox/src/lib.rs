@@ -27,6 +27,9 @@
 //! when it exits the kernel kills whatever the program left running, so after [`Running::wait`] nobody
 //! writes to the upper directory any more.
 //!
+//! Namespaces, `/proc`, `/sys`, `/dev` and the system call filter are most of what a short process costs, and depend on little. [`Helpers`]
+//! have them made for the next process while one is at work, and use a helper again whose process is over.
+//!
 //! The root filesystem is hostile. Mount points are resolved beneath its root by handle and mounts
 //! are attached by handle, so a symbolic link to `/../../etc` leads into the image's own `/etc`. A
 //! program may make device nodes, but every mount that it can write to ignores them.

@@ -31,7 +31,21 @@ const DOCKER_CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::AUDIT_WRITE)
     .union(CapabilitySet::SETFCAP);
 
-/// Becomes the program. Returns only if that failed.
+/// What takes no knowledge of the program: a session of its own, the filter, no capabilities that nobody is to have.
+pub(crate) fn confine(security: Security) -> Result<(), Error> {
+    rustix::process::setsid().map_err(failed(Action::Fork))?;
+    sys::reset_signals();
+    rustix::process::umask(Mode::from(0o022));
+    if security == Security::Sandbox {
+        // Before the capabilities go: without no_new_privs, which would break sudo, a filter takes
+        // CAP_SYS_ADMIN.
+        sys::install_filter(&seccomp::docker_default()).map_err(failed(Action::Filter))?;
+        bound_capabilities().map_err(failed(Action::Capabilities))?;
+    }
+    Ok(())
+}
+
+/// Becomes the program, in a process that is confined. Returns only if that failed.
 /// It reads `input`, and if that is a terminal it is the program's own.
 pub(crate) fn become_program(spec: &Spec, input: Option<OwnedFd>) -> Error {
     match prepare(spec, input) {
@@ -42,24 +56,14 @@ pub(crate) fn become_program(spec: &Spec, input: Option<OwnedFd>) -> Error {
 
 fn prepare(spec: &Spec, input: Option<OwnedFd>) -> Result<Command, Error> {
     let command = Command::new(spec)?;
-    rustix::process::setsid().map_err(failed(Action::Fork))?;
-    sys::reset_signals();
     streams(spec, input).map_err(failed(Action::Streams))?;
-    rustix::process::umask(Mode::from(0o022));
     for limit in &spec.ulimits {
         set_limit(limit)?;
     }
     rustix::process::chdir(spec.cwd.as_str())
         .map_err(|source| Error::Cwd { path: spec.cwd.clone(), source: source.into() })?;
-    let confined = spec.security == Security::Sandbox;
-    if confined {
-        // Before the capabilities go: without no_new_privs, which would break sudo, a filter takes
-        // CAP_SYS_ADMIN.
-        sys::install_filter(&seccomp::docker_default()).map_err(failed(Action::Filter))?;
-        bound_capabilities().map_err(failed(Action::Capabilities))?;
-    }
     identity(spec)?;
-    if confined && spec.uid == 0 {
+    if spec.security == Security::Sandbox && spec.uid == 0 {
         limit_capabilities().map_err(failed(Action::Capabilities))?;
     }
     Ok(command)

@@ -50,6 +50,25 @@ pub struct Spec {
     pub stubs: PathBuf,
 }
 
+/// What of a [`Spec`] can be set up before the rest of it is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ground {
+    #[serde(with = "wire::path")]
+    pub(crate) stubs: PathBuf,
+    pub(crate) network: Network,
+    pub(crate) security: Security,
+    pub(crate) shm_size: Option<u64>,
+    /// Whether the process reads something; its file comes with the two for output.
+    pub(crate) reads: bool,
+}
+
+impl Ground {
+    pub(crate) fn of(spec: &Spec, reads: bool) -> Self {
+        let Spec { network, security, shm_size, .. } = *spec;
+        Self { stubs: spec.stubs.clone(), network, security, shm_size, reads }
+    }
+}
+
 /// What `/` is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Rootfs {

@@ -1,8 +1,11 @@
-//! The helper: two processes between the caller and the program.
+//! The helper: processes between the caller and the program.
 //!
-//! The outer one lives outside the sandbox, holds the socket's far end and kills everything when it
-//! closes. The inner one is process 1 of the sandbox: it builds the tree of mounts, starts
-//! the program and reaps what the program leaves behind. When it exits the kernel kills the rest.
+//! The outer one lives outside the sandbox, holds the socket's far end, kills everything when it
+//! closes, and does one step after the other. The inner one is process 1 of the sandbox: it builds the tree of mounts,
+//! starts the program and reaps what the program leaves behind. When it exits the kernel kills the rest.
+//!
+//! All of them begin before the request comes, which is while the step before is at work: namespaces, `/proc`, `/sys` and `/dev`, and a process
+//! behind its filter, which the program is going to be, are two thirds of what a short step costs.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,27 +19,35 @@ use serde::{Deserialize, Serialize};
 
 use crate::backstage::Backstage;
 use crate::error::{Action, Error, failed};
-use crate::spec::{Exit, Network, Rootfs, Scratch, Security, Spec};
+use crate::spec::{Exit, Ground, Network, Rootfs, Scratch, Security, Spec};
 use crate::stubs::{self, Leftovers};
-use crate::{beneath, mount, overlay, payload, sys, tree, wire};
+use crate::wire::Frame;
+use crate::{beneath, kernelfs, mount, overlay, payload, sys, tree, wire};
 
-/// What the helper tells the caller; the first report counts.
+/// What the helper tells the caller; of each step the first report but [`Report::Over`] counts.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Report {
     /// The program ran and ended.
     Ended(Exit),
     /// It never ran.
     Failed(Error),
+    /// Nothing is left of the step, and the next may come.
+    Over,
 }
 
 /// The run helper's main function.
-pub(crate) fn main(control: &UnixStream, interactive: bool) -> io::Result<()> {
+pub(crate) fn main(control: &UnixStream) -> io::Result<()> {
     // Out of the terminal's reach: an interrupt is for the caller to handle.
     rustix::process::setsid()?;
-    let input = if interactive { Some(wire::receive_file(control)?) } else { None };
-    let Some(spec) = wire::receive::<Spec>(control)? else { return Ok(()) };
-    if let Err(error) = run(&spec, input, control) {
-        report(control, &Report::Failed(error));
+    while let Some(ground) = wire::receive::<Ground>(control)? {
+        let streams = Streams::receive(control, &ground)?;
+        let sandbox = Sandbox::begin(&ground, streams, control);
+        // If the caller is gone so is process 1 with this process.
+        let Some(request) = Frame::receive(control)? else { return Ok(()) };
+        if let Err(error) = sandbox.and_then(|sandbox| sandbox.run(&request, control)) {
+            report(control, &Report::Failed(error));
+        }
+        report(control, &Report::Over);
     }
     Ok(())
 }
@@ -46,36 +57,87 @@ fn report(control: &UnixStream, report: &Report) {
     let _ = wire::send(control, report);
 }
 
-fn run(spec: &Spec, input: Option<OwnedFd>, control: &UnixStream) -> Result<(), Error> {
-    let backstage = Backstage::enter(&spec.stubs).map_err(failed(Action::Backstage))?;
-    let (root, leftovers) = prepare_root(spec, &backstage)?;
-    let ourselves = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
-        .map_err(failed(Action::Fork))?;
-    let namespaces = libc::CLONE_NEWPID
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWCGROUP
-        | if spec.network == Network::None { libc::CLONE_NEWNET } else { 0 };
-    let inner = sys::fork_into(namespaces).map_err(|source| Error::Namespaces { source })?;
-    let Some(inner) = inner else {
-        let outcome = init((spec, input), root, backstage, &ourselves);
-        report(control, &outcome.map_or_else(Report::Failed, Report::Ended));
-        std::process::exit(0);
-    };
-    // Whoever reads the other end of a terminal waits until nobody holds this one.
-    drop(input);
-    let ended = watch(inner, control);
-    // Nothing of the overlay may be in use any more when the caller reads its upper directory; and a
-    // mount point can go only when nothing is mounted on it.
-    let left = backstage.leave();
-    leftovers.clean();
-    drop(root);
-    left.map_err(failed(Action::Backstage))?;
-    // Killed on the caller's word, or by the kernel for want of memory: it could not report.
-    if let Some(signal) = ended.map_err(failed(Action::Fork))?.terminating_signal() {
-        report(control, &Report::Ended(Exit::Signal(signal)));
+/// What the program reads and writes.
+struct Streams {
+    input: Option<OwnedFd>,
+    output: OwnedFd,
+    error: OwnedFd,
+}
+
+impl Streams {
+    fn receive(control: &UnixStream, ground: &Ground) -> io::Result<Self> {
+        let (output, error) = (wire::receive_file(control)?, wire::receive_file(control)?);
+        let input = if ground.reads { Some(wire::receive_file(control)?) } else { None };
+        Ok(Self { input, output, error })
     }
-    Ok(())
+}
+
+/// The outer process's side of a sandbox.
+struct Sandbox {
+    backstage: Backstage,
+    /// Process 1.
+    inner: Pid,
+    /// Where it waits for the request and the root.
+    inside: UnixStream,
+}
+
+impl Sandbox {
+    /// Makes the namespaces and what is on the ground.
+    fn begin(ground: &Ground, streams: Streams, control: &UnixStream) -> Result<Self, Error> {
+        let outer = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
+            .map_err(failed(Action::Fork))?;
+        let (inside, requests) = UnixStream::pair().map_err(failed(Action::Fork))?;
+        let namespaces = libc::CLONE_NEWPID
+            | libc::CLONE_NEWIPC
+            | libc::CLONE_NEWUTS
+            | libc::CLONE_NEWCGROUP
+            | if ground.network == Network::None { libc::CLONE_NEWNET } else { 0 };
+        let backstage = Backstage::enter(&ground.stubs).map_err(failed(Action::Backstage))?;
+        match sys::fork_into(namespaces) {
+            // Whoever reads the other end of a terminal, or of a pipe, waits until nobody holds this one: the streams go.
+            Ok(Some(inner)) => Ok(Self { backstage, inner, inside }),
+            Ok(None) => {
+                drop(inside);
+                let outcome = init(ground, streams, backstage, (&outer, &requests));
+                report(control, &outcome.map_or_else(Report::Failed, Report::Ended));
+                std::process::exit(0);
+            }
+            Err(source) => {
+                backstage.leave().map_err(failed(Action::Backstage))?;
+                Err(Error::Namespaces { source })
+            }
+        }
+    }
+
+    /// Has the request done, and waits until nothing is left of it.
+    fn run(self, request: &Frame, control: &UnixStream) -> Result<(), Error> {
+        let rooted = self.hand_over(request);
+        if rooted.is_err() {
+            let _ = rustix::process::kill_process(self.inner, Signal::KILL);
+        }
+        let ended = watch(self.inner, control);
+        // Nothing of the overlay may be in use any more when the caller reads its upper directory; and a
+        // mount point can go only when nothing is mounted on it.
+        let left = self.backstage.leave();
+        let (root, leftovers) = rooted?;
+        leftovers.clean();
+        drop(root);
+        left.map_err(failed(Action::Backstage))?;
+        // Killed on the caller's word, or by the kernel for want of memory: it could not report.
+        if let Some(signal) = ended.map_err(failed(Action::Fork))?.terminating_signal() {
+            report(control, &Report::Ended(Exit::Signal(signal)));
+        }
+        Ok(())
+    }
+
+    /// Gives process 1 the request and the root.
+    fn hand_over(&self, request: &Frame) -> Result<(OwnedFd, Leftovers), Error> {
+        let spec = request.value().map_err(|source| Error::Helper { source })?;
+        let (root, leftovers) = prepare_root(&spec, &self.backstage)?;
+        // Should process 1 be gone, then it has said why.
+        let _ = request.send(&self.inside).and_then(|()| wire::send_file(&self.inside, root.as_fd()));
+        Ok((root, leftovers))
+    }
 }
 
 /// The rootfs with all mount points in it, as a mount that is attached nowhere.
@@ -132,35 +194,66 @@ fn watch(inner: Pid, control: &UnixStream) -> io::Result<WaitStatus> {
 
 /// Process 1 of the sandbox. Must not return before everything is over, since returning kills it.
 fn init(
-    (spec, input): (&Spec, Option<OwnedFd>),
-    root: OwnedFd,
+    ground: &Ground,
+    streams: Streams,
     backstage: Backstage,
-    outside: &OwnedFd,
+    (outer, requests): (&OwnedFd, &UnixStream),
 ) -> Result<Exit, Error> {
     // The program must not look into this process, whose memory holds the request and whose
     // /proc entry leads to our executable.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed(Action::Isolate))?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed(Action::Isolate))?;
-    die_with(outside).map_err(failed(Action::Isolate))?;
-    tree::enter(spec, root.as_fd(), &backstage)?;
+    die_with(outer).map_err(failed(Action::Isolate))?;
+    let prepared = prepare(ground, streams, &backstage);
+    let gone = |source| Error::Helper { source };
+    // Nobody is left to tell.
+    let Some(request) = Frame::receive(requests).map_err(gone)? else { std::process::exit(1) };
+    let root = wire::receive_file(requests).map_err(gone)?;
+    let (program, waiting) = prepared?;
+    let spec: Spec = request.value().map_err(gone)?;
+    tree::enter(&spec, root.as_fd(), &backstage)?;
     drop((root, backstage));
     rustix::system::sethostname(spec.hostname.as_bytes()).map_err(failed(Action::Hostname))?;
-    if spec.network == Network::None {
-        loopback_up().map_err(failed(Action::Loopback))?;
-    }
-    let (mine, theirs) = UnixStream::pair().map_err(failed(Action::Fork))?;
-    let Some(program) = sys::fork_into(0).map_err(failed(Action::Fork))? else {
-        let error = payload::become_program(spec, input);
-        let _ = wire::send(&theirs, &error);
-        std::process::exit(127);
-    };
-    drop((theirs, input));
+    // It can have failed before it looked.
+    let _ = request.send(&waiting);
     let ended = reap_until(program).map_err(failed(Action::Fork))?;
     // The socket closed when the program began; it holds an error only if it did not.
-    match wire::receive::<Error>(&mine) {
+    match wire::receive::<Error>(&waiting) {
         Ok(Some(error)) => Err(error),
         _ => Ok(ended),
     }
+}
+
+/// What process 1 can do before it knows the request; at the end a process, and where it waits for that.
+fn prepare(ground: &Ground, streams: Streams, backstage: &Backstage) -> Result<(Pid, UnixStream), Error> {
+    rustix::stdio::dup2_stdout(&streams.output).map_err(failed(Action::Streams))?;
+    rustix::stdio::dup2_stderr(&streams.error).map_err(failed(Action::Streams))?;
+    drop((streams.output, streams.error));
+    kernelfs::prepare(ground, backstage)?;
+    if ground.network == Network::None {
+        loopback_up().map_err(failed(Action::Loopback))?;
+    }
+    let (mine, theirs) = UnixStream::pair().map_err(failed(Action::Fork))?;
+    match sys::fork_into(0).map_err(failed(Action::Fork))? {
+        Some(program) => Ok((program, mine)),
+        None => {
+            drop(mine);
+            let error = match await_request(ground, &theirs) {
+                Ok(spec) => payload::become_program(&spec, streams.input),
+                Err(error) => error,
+            };
+            let _ = wire::send(&theirs, &error);
+            std::process::exit(127);
+        }
+    }
+}
+
+/// The process that is going to be the program, until it knows which.
+fn await_request(ground: &Ground, requests: &UnixStream) -> Result<Spec, Error> {
+    let confined = payload::confine(ground.security);
+    let request = wire::receive(requests).map_err(|source| Error::Helper { source })?;
+    confined?;
+    request.ok_or_else(|| std::process::exit(127))
 }
 
 /// Ends this process if the outer one died before its death could be noticed.

@@ -7,18 +7,15 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Gid, Uid};
 use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 
-use crate::backstage::Backstage;
+use crate::backstage::{Backstage, EMPTY};
 use crate::beneath;
 use crate::error::{Action, Error, IdKind, failed};
 use crate::mount::{NO_DEVICES, READ_ONLY, attach, bind_restricted, filesystem};
-use crate::spec::{Mount, MountKind, Scratch, Security, Spec};
+use crate::spec::{Mount, MountKind, Scratch, Spec};
 use crate::{kernelfs, mount, overlay, stubs};
 
 /// Neither set-id programs nor devices.
 const PLAIN: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
-
-/// An empty directory, backstage.
-const EMPTY: &str = "empty";
 
 /// The tree while it is being built.
 struct Tree<'a> {
@@ -31,14 +28,9 @@ struct Tree<'a> {
 /// To be called by the first process of a new process id namespace, in the backstage's mount namespace.
 pub(crate) fn enter(spec: &Spec, root: BorrowedFd<'_>, backstage: &Backstage) -> Result<(), Error> {
     let tree = Tree { root, backstage };
-    let empty = tree.prepare().map_err(failed(Action::Backstage))?;
-    let insecure = spec.security == Security::Insecure;
-    kernelfs::proc(root)?;
-    kernelfs::sys(root, insecure, empty.as_fd())?;
-    kernelfs::dev(root, backstage.root(), spec.shm_size)?;
-    if !insecure {
-        kernelfs::mask(root, empty.as_fd())?;
-    }
+    let place = backstage.directory("root").map_err(failed(Action::Backstage))?;
+    attach(root, place.as_fd()).map_err(failed(Action::Backstage))?;
+    kernelfs::place_in(root, backstage)?;
     tree.configuration("etc/hosts", &spec.hosts)?;
     if let Some(content) = &spec.resolv_conf {
         tree.configuration("etc/resolv.conf", content)?;
@@ -59,12 +51,6 @@ fn pivot(root: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 impl Tree<'_> {
-    /// Attaches the root; an empty directory to hide others with.
-    fn prepare(&self) -> io::Result<OwnedFd> {
-        attach(self.root, self.backstage.directory("root")?.as_fd())?;
-        self.backstage.directory(EMPTY)
-    }
-
     /// A file of the sandbox's own that the process may write to without a trace.
     fn configuration(&self, path: &str, content: &[u8]) -> Result<(), Error> {
         let put = || {

@@ -106,7 +106,7 @@ fn enter_with_ranges() -> Result<(), Error> {
     let maps = vec![map(IdKind::User, "newuidmap", uid)?, map(IdKind::Group, "newgidmap", gid)?];
     let failed = |source| Error::Helper { source };
     // It must be started from here, outside the namespace, because only there newuidmap has privilege.
-    let (mut child, control) = Part::MapIds.start(|| Ok(Stdio::null())).map_err(failed)?;
+    let (mut child, control) = Part::MapIds.start().map_err(failed)?;
     unshare().map_err(unshare_error)?;
     let request = MapRequest { process: rustix::process::getpid().as_raw_pid(), maps };
     wire::send(&control, &request).map_err(failed)?;

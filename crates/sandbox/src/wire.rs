@@ -1,8 +1,8 @@
 //! What travels between `spawn` and its helper, and how.
 //!
-//! One socket pair carries everything: the caller sends one frame with the request, the
-//! helper answers with frames until it is gone. The socket's closing has a meaning of its
-//! own: towards the helper it says "kill the step", towards the caller "nothing is left".
+//! One socket pair carries everything. For each step the caller sends a frame with what can be set up before all is known, the files for input
+//! and output, and a frame with the request; the helper answers with frames, of which the last says that nothing of the step is left.
+//! The socket's closing has a meaning of its own: towards the helper it says "kill the step", towards the caller "nothing is left".
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
@@ -30,22 +30,41 @@ pub(crate) fn send<T: Serialize>(mut to: impl Write, value: &T) -> io::Result<()
 }
 
 /// Reads one frame; `None` when the other side closed before a frame began.
-pub(crate) fn receive<T: DeserializeOwned>(mut from: impl Read) -> io::Result<Option<T>> {
-    let mut length = [0; 4];
-    match from.read_exact(&mut length) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        other => other?,
-    }
-    let length = u32::from_le_bytes(length);
-    if length >= FRAME_LIMIT {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let mut body = vec![0; length as usize];
-    from.read_exact(&mut body)?;
-    Ok(Some(serde_json::from_slice(&body)?))
+pub(crate) fn receive<T: DeserializeOwned>(from: impl Read) -> io::Result<Option<T>> {
+    Frame::receive(from)?.map(|frame| frame.value()).transpose()
 }
 
-/// Sends an open file. It goes before the first frame, alone.
+/// A frame that may go on to somebody else as it came.
+pub(crate) struct Frame(Vec<u8>);
+
+impl Frame {
+    pub(crate) fn value<T: DeserializeOwned>(&self) -> io::Result<T> {
+        Ok(serde_json::from_slice(self.0.get(4..).unwrap_or_default())?)
+    }
+
+    pub(crate) fn send(&self, mut to: impl Write) -> io::Result<()> {
+        to.write_all(&self.0)
+    }
+
+    /// Reads one; `None` when the other side closed before it began.
+    pub(crate) fn receive(mut from: impl Read) -> io::Result<Option<Self>> {
+        let mut length = [0; 4];
+        match from.read_exact(&mut length) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            other => other?,
+        }
+        let size = u32::from_le_bytes(length);
+        if size >= FRAME_LIMIT {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let mut frame = vec![0; 4 + size as usize];
+        frame[..4].copy_from_slice(&length);
+        from.read_exact(&mut frame[4..])?;
+        Ok(Some(Self(frame)))
+    }
+}
+
+/// Sends an open file, between frames.
 pub(crate) fn send_file(to: &UnixStream, file: BorrowedFd<'_>) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);

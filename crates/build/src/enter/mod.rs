@@ -150,7 +150,8 @@ impl Engine {
         let op = visit.surroundings();
         let identity = users::identity(&view, &op.user)?;
         let scratch = Scratch::new(self.store())?;
-        let upper = scratch.path().join("upper");
+        let (upper, stubs) = (scratch.path().join("upper"), scratch.path().join("stubs"));
+        fs_err::create_dir(&stubs).map_err(BuildErrorKind::Io)?;
         run::prepare_upper(&view, &upper, &op.cwd, self.store().owners())?;
         let mounts = mounts::Again { engine: self, visit, scratch: scratch.path(), squashes: &squashes }
             .prepare(&op)?;
@@ -179,7 +180,7 @@ impl Engine {
                 .map(|(name, soft, hard)| Ulimit { name: name.clone(), soft: *soft, hard: *hard })
                 .collect(),
             shm_size: asked.shm_size,
-            stubs: scratch.path().join("stubs"),
+            stubs,
         };
         Ok(Entered {
             spec,

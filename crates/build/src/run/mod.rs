@@ -135,7 +135,8 @@ impl Execution<'_> {
         let upper = scratch.path().join("upper");
         prepare_upper(&view, &upper, &op.cwd, work.store.owners())?;
         let mut mounts = Mounts::prepare(work, op, self.bound, scratch.path())?;
-        let spec = self.spec((lower, identity), &mut mounts, scratch.path());
+        let stubs = work.scratches.stubs(work.store)?;
+        let spec = self.spec((lower, identity), &mut mounts, (scratch.path(), stubs));
         work.reporter.record(|recording| recording.log(self.turn.task.0, log.to_owned()));
         let log = work.store.log_path(log);
         let command = self.turn.step.text.strip_prefix("RUN ").unwrap_or(&self.turn.step.text);
@@ -157,7 +158,12 @@ impl Execution<'_> {
         Ok(forms::keep_tree(work.store, index, &upper)?.times_of_run(true))
     }
 
-    fn spec(&self, (lower, identity): (Vec<PathBuf>, Identity), mounts: &mut Mounts, scratch: &Path) -> Spec {
+    fn spec(
+        &self,
+        (lower, identity): (Vec<PathBuf>, Identity),
+        mounts: &mut Mounts,
+        (scratch, stubs): (&Path, PathBuf),
+    ) -> Spec {
         let Self { work, op, .. } = self;
         let settings = &work.request.run;
         let mut env = op.environment.pairs();
@@ -189,7 +195,7 @@ impl Execution<'_> {
                 .map(|(name, soft, hard)| Ulimit { name: name.clone(), soft: *soft, hard: *hard })
                 .collect(),
             shm_size: settings.shm_size,
-            stubs: scratch.join("stubs"),
+            stubs,
         }
     }
 }

@@ -32,7 +32,7 @@ pub(crate) fn run(
     let mut log = fs_err::File::create(log)?;
     let mut running = work.helpers.spawn(spec).map_err(sandbox)?;
     if turn.runs_later {
-        work.helpers.prepare();
+        work.helpers.prepare(spec);
         work.scratches.prepare(work.store);
         // Without it the next step only takes a little longer.
         let _ = work.squashes.prepare(work.store);

@@ -6,7 +6,10 @@ use std::process::{Command, Stdio as ProcessStdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use kiln_sandbox::{Error, Exit, Rung, Stdio, StopSignal, install_signal_flag, spawn, termination_requested};
+use kiln_sandbox::{
+    Error, Exit, Helpers, Killer, Mount, MountKind, Network, Rootfs, Rung, Running, Spec, Stdio, StopSignal,
+    install_signal_flag, spawn, termination_requested,
+};
 
 use crate::Case;
 use crate::ground::{Ground, set_mode};
@@ -22,6 +25,7 @@ pub(crate) const CASES: &[Case] = &[
     ("lifecycle::background_processes_end", background_processes_end),
     ("lifecycle::kill", kill),
     ("lifecycle::drop_kills", drop_kills),
+    ("lifecycle::one_after_the_other", one_after_the_other),
     ("lifecycle::callers_death_kills", callers_death_kills),
     ("lifecycle::many_at_once", many_at_once),
     ("lifecycle::much_output", much_output),
@@ -118,6 +122,67 @@ fn kill(ground: &Ground) {
     let running = ground.sh("sleep 1000").start();
     running.kill();
     assert_eq!(running.wait().unwrap(), Exit::Signal(9));
+}
+
+/// Helpers do one process after the other, in sandboxes made ready before: none notices those before it.
+fn one_after_the_other(ground: &Ground) {
+    let helpers = Helpers::default();
+    let stubs = ground.directory("stubs-of-all");
+    let read = |mut running: Running| {
+        let (mut output, mut errors) = (String::new(), String::new());
+        running.stdout.take().unwrap().read_to_string(&mut output).unwrap();
+        running.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        (running.wait().unwrap(), output + &errors)
+    };
+    let step = |script: &str| Spec { stubs: stubs.clone(), ..ground.sh(script).spec };
+    let mut killers = Vec::new();
+    for round in 0..4 {
+        let mut first = step(
+            "echo $ONLY; hostname; echo out; echo err >&2; touch /dev/shm/left /dev/left; sleep 1000 & exit 3",
+        );
+        first.env.push(("ONLY".into(), format!("only {round}")));
+        first.hostname = "first".into();
+        let running = helpers.spawn(&first).unwrap();
+        killers.push(running.killer());
+        helpers.prepare(&first);
+        helpers.prepare(&first);
+        assert_eq!(read(running), (Exit::Code(3), format!("only {round}\nfirst\nout\nerr\n")));
+        // What was over before means nobody else.
+        killers.iter().for_each(Killer::kill);
+        let second = step(
+            "echo \"<$ONLY>\"; hostname; ls /dev/shm; test -e /dev/left; echo $?; cat /proc/[0-9]*/comm | grep -c sleep; pwd; umask",
+        );
+        let said = read(helpers.spawn(&second).unwrap());
+        assert_eq!(said, (Exit::Code(0), "<>\nbox\n1\n0\n/\n0022\n".to_owned()));
+        // One that is killed, one that cannot begin, one whose sandbox is made ready and never used.
+        let long = step("sleep 1000");
+        let running = helpers.spawn(&long).unwrap();
+        helpers.prepare(&long);
+        running.kill();
+        assert_eq!(running.wait().unwrap(), Exit::Signal(9));
+        let mut broken = step("true");
+        broken.rootfs = Rootfs::Overlay {
+            lower: vec![ground.path("nowhere")],
+            upper: ground.path("nowhere"),
+            work: ground.path("nowhere"),
+        };
+        let error = helpers.spawn(&broken).unwrap().wait().unwrap_err();
+        assert!(matches!(error, Error::Source { .. }), "{error}");
+        // What was made ready does not serve another network or another size of shared memory.
+        helpers.prepare(&long);
+        let mut other = step("ls /sys/class/net; df /dev/shm | grep -c 1024");
+        other.network = Network::None;
+        other.shm_size = Some(1 << 20);
+        assert_eq!(read(helpers.spawn(&other).unwrap()), (Exit::Code(0), "lo\n1\n".to_owned()));
+        helpers.prepare(&long);
+        // More than a socket holds at once.
+        let mut large = step("wc -c < /large");
+        let kind = MountKind::File { bytes: vec![b'x'; 3 << 20], mode: 0o400, uid: 0, gid: 0 };
+        large.mounts.push(Mount { target: "/large".into(), kind });
+        assert_eq!(read(helpers.spawn(&large).unwrap()), (Exit::Code(0), "3145728\n".to_owned()));
+    }
+    drop(helpers);
+    fs_err::remove_dir(stubs).expect("nothing is mounted there any more");
 }
 
 fn drop_kills(ground: &Ground) {
