@@ -24,7 +24,7 @@ pub fn unpack_context(archive: File, dest: &Path) -> Result<(), BuildError> {
 pub(crate) fn unpack_dated(archive: File, dest: &Path) -> Result<Option<i64>, BuildErrorKind> {
     let reader = decompressor(archive, None).map_err(BuildErrorKind::from)?;
     let mut unpacker = Unpacker::new(dest, Form::Plain, Owners::Mine)?;
-    let scanned = scan(reader, &mut unpacker)?;
+    let scanned = scan(reader, dest, &mut unpacker)?;
     unpacker.finish()?;
     let mut newest = None;
     for entry in &scanned.index {

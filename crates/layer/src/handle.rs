@@ -224,7 +224,7 @@ fn spool(blob: &BlobForm, sizes: HashSet<u64>) -> Result<Source, ContentError> {
     let near = blob.path.parent().unwrap_or(Path::new("."));
     let file = tempfile::tempfile_in(near).or_else(|_| tempfile::tempfile()).map_err(at_blob)?;
     let mut spool = Spool { file, starts: HashMap::new(), sizes };
-    scan(blob.reader().map_err(at_blob)?, &mut spool)
+    scan(blob.reader().map_err(at_blob)?, near, &mut spool)
         .map_err(|source| ContentError::Blob { blob: blob.path.clone(), source: Box::new(source) })?;
     Ok(Source::Spool { file: spool.file, starts: spool.starts })
 }

@@ -44,7 +44,7 @@
 //! let content = Content::Bytes(bytes.as_slice().into());
 //! let mut tar = Vec::new();
 //! let packed = pack(&[PackEntry { entry, content }], &[], &mut tar, None)?;
-//! let scanned = scan(tar.as_slice(), &mut NullSink)?;
+//! let scanned = scan(tar.as_slice(), &std::env::temp_dir(), &mut NullSink)?;
 //! assert_eq!(scanned.index.layer_id()?, packed.index.layer_id()?);
 //! assert_eq!(scanned.diff_id, packed.diff_id);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

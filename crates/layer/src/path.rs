@@ -95,6 +95,13 @@ impl LayerPath {
         dir.is_root() || (self.0.starts_with(&dir.0) && matches!(self.0.get(dir.0.len()), None | Some(b'/')))
     }
 
+    /// Whether something in `dir`, which sorts before `self`, may be `self` or sort after it still: siblings such as `dir-x` come
+    /// before `dir/x`.
+    pub(crate) fn may_lead_into(&self, dir: &LayerPath) -> bool {
+        let rest = self.0.strip_prefix(dir.0.as_slice());
+        dir.is_root() || rest.is_some_and(|rest| rest.first() <= Some(&b'/'))
+    }
+
     /// Whether `path` stands directly in `self`.
     pub fn is_parent_of(&self, path: &LayerPath) -> bool {
         path.0.len() > self.0.len()

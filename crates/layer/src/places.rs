@@ -8,8 +8,10 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 use std::collections::binary_heap::{BinaryHeap, PeekMut};
 use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
-use crate::index::{Entry, Index, Kind, Mtime};
+use crate::index::{Builder, Entry, Index, Kind, Mtime};
 use crate::path::LayerPath;
 
 /// How much there may be.
@@ -19,11 +21,13 @@ pub(crate) struct Limits {
     pub(crate) held: usize,
     /// Runs of about one size.
     pub(crate) runs: usize,
+    /// Of a run in memory, in bytes.
+    pub(crate) tail: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { held: 1 << 20, runs: 8 }
+        Self { held: 1 << 20, runs: 8, tail: 16 << 10 }
     }
 }
 
@@ -89,8 +93,10 @@ fn weight_of(xattrs: &BTreeMap<Vec<u8>, Vec<u8>>) -> usize {
 }
 
 /// The map. All that is above something is in it, too, and no leaf.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Places {
+    /// Where runs may have their files.
+    dir: Arc<Path>,
     limits: Limits,
     held: BTreeMap<LayerPath, Place>,
     /// Bytes of memory that is held, or was until it was replaced.
@@ -115,20 +121,43 @@ struct Run {
 }
 
 impl Places {
-    #[cfg(test)]
-    pub(crate) fn with_limits(limits: Limits) -> Self {
-        Self { limits, ..Self::default() }
+    /// Nothing yet; runs are put into unnamed files in `dir`, or memory holds them if there cannot be any.
+    pub(crate) fn new(dir: &Path) -> Self {
+        Self::with_limits(dir, Limits::default())
     }
 
-    /// What is at `path`, whose parents are directories.
-    pub(crate) fn get(&self, path: &LayerPath) -> io::Result<Option<Place>> {
+    pub(crate) fn with_limits(dir: &Path, limits: Limits) -> Self {
+        Self {
+            dir: dir.into(),
+            limits,
+            held: BTreeMap::new(),
+            weight: 0,
+            runs: Vec::new(),
+            generation: 0,
+            renewed: BTreeMap::new(),
+        }
+    }
+
+    /// Where there is place for what memory need not hold.
+    pub(crate) fn dir(&self) -> Arc<Path> {
+        self.dir.clone()
+    }
+
+    /// What is at `path`, whose parents are directories. A directory is in memory from then on: it is asked for again and again.
+    pub(crate) fn get(&mut self, path: &LayerPath) -> io::Result<Option<Place>> {
         if let Some(place) = self.held.get(path) {
             return Ok(Some(place.clone()));
         }
         for run in self.runs.iter().rev().filter(|run| *path <= run.last) {
             if let Some(entry) = run.index.get(path)? {
-                let is_past = is_past(&self.renewed, path, run.generation);
-                return Ok((!is_past).then(|| Place::of(entry)));
+                if is_past(&self.renewed, path, run.generation) {
+                    return Ok(None);
+                }
+                let place = Place::of(entry);
+                if !place.is_leaf() {
+                    self.hold(path.clone(), place.clone())?;
+                }
+                return Ok(Some(place));
             }
         }
         Ok(None)
@@ -141,6 +170,11 @@ impl Places {
             forget_below(&mut self.renewed, &path);
             self.renewed.remove(&path);
         }
+        self.hold(path, place)
+    }
+
+    /// Puts something into memory, and moves what is there to a run if it becomes much.
+    fn hold(&mut self, path: LayerPath, place: Place) -> io::Result<()> {
         self.weight += path.as_bytes().len() + place.weight();
         self.held.insert(path, place);
         if self.weight < self.limits.held {
@@ -173,7 +207,7 @@ impl Places {
 
     fn spill(&mut self) -> io::Result<()> {
         let Some(last) = self.held.last_key_value().map(|(path, _)| path.clone()) else { return Ok(()) };
-        let mut index = Index::builder();
+        let mut index = self.run();
         for (path, place) in std::mem::take(&mut self.held) {
             index.push(&place.into_entry(path));
         }
@@ -182,6 +216,10 @@ impl Places {
         self.generation += 1;
         self.weight = 0;
         Ok(())
+    }
+
+    fn run(&self) -> Builder {
+        Index::builder_in(self.dir.clone(), self.limits.tail)
     }
 
     /// Merges the newest runs if there are as many as may be that were merged equally often. Older ones never were less often.
@@ -193,7 +231,7 @@ impl Places {
             let runs = &self.runs[from..];
             let last = runs.iter().map(|run| &run.last).max().unwrap_or(&newest.last).clone();
             let (generation, merged) = (newest.generation, newest.merged + 1);
-            let mut index = Index::builder();
+            let mut index = self.run();
             merge(runs, &self.renewed, &mut |entry| {
                 index.push(&entry);
                 Ok(())
@@ -298,12 +336,7 @@ struct Leaves(Vec<(LayerPath, usize)>);
 impl Leaves {
     /// Whether a run newer than `run` has one above `path`, which comes after all others.
     fn cover(&mut self, path: &LayerPath, run: usize) -> bool {
-        let is_done = |dir: &LayerPath| {
-            // Siblings such as `dir-x` come before `dir/x`.
-            let rest = path.as_bytes().strip_prefix(dir.as_bytes());
-            rest.is_none_or(|rest| rest.first() > Some(&b'/'))
-        };
-        while self.0.pop_if(|(dir, _)| is_done(dir)).is_some() {}
+        while self.0.pop_if(|(dir, _)| !path.may_lead_into(dir)).is_some() {}
         self.0.iter().any(|(dir, newer)| *newer > run && path.is_within(dir))
     }
 }

@@ -84,7 +84,7 @@ impl Archive {
         unpacked.map_err(|e| wrong(&e))?;
         plain.flush()?;
         let again = fs_err::File::open(plain.path())?;
-        let scanned = scan(stop.over(again), &mut NullSink);
+        let scanned = scan(stop.over(again), tmp, &mut NullSink);
         stop.check().map_err(io::Error::from)?;
         let scanned = scanned.map_err(|error| match error {
             TarError::List { .. } => error.into(),

@@ -121,7 +121,7 @@ pub(crate) fn ensure_tree(
         });
     };
     let mut tree = UnfinishedTree::new(store)?;
-    let scanned = ahead(stop.over(blob.reader()?), |reader| scan(reader, tree.sink()))?;
+    let scanned = ahead(stop.over(blob.reader()?), |reader| scan(reader, &store.tmp(), tree.sink()))?;
     if scanned.index.content_id()? != layer.content {
         return Err(BuildErrorKind::Store {
             path: blob.path.clone(),

@@ -179,7 +179,7 @@ fn bring(store: &Store, id: &Digest, (offer, blob): (&Offer, &OfferedBlob)) -> R
         writer.finish()?;
     }
     let form = form_of(store, &blob.descriptor);
-    let scanned = scan(form.reader()?, &mut NullSink).map_err(|error| match error {
+    let scanned = scan(form.reader()?, &store.tmp(), &mut NullSink).map_err(|error| match error {
         TarError::List { .. } => error.into(),
         error => wrong(offer, &blob.descriptor, &error.to_string()),
     })?;

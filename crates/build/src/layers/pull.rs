@@ -6,6 +6,7 @@
 //! indexed, since that of one which the layer does not describe is the lower layers'.
 
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use kiln_layer::compress::decompressor;
@@ -191,7 +192,7 @@ impl Pull<'_> {
         let mut tree = if self.trees { Some(UnfinishedTree::new(store)?) } else { None };
         let mut nothing = NullSink;
         let sink: &mut dyn Sink = tree.as_mut().map_or(&mut nothing, UnfinishedTree::sink);
-        let (stored, scanned) = stream(reporter, tee, sink);
+        let (stored, scanned) = stream(reporter, tee, &store.tmp(), sink);
         // The digest of what came is judged before its content: a lying registry explains a broken archive.
         match stored {
             Err(Trouble::Stopped) => return reporter.check().and(Err(BuildErrorKind::Cancelled)),
@@ -234,6 +235,7 @@ impl Pull<'_> {
 fn stream(
     reporter: &Reporter<'_>,
     tee: Tee<'_>,
+    tmp: &Path,
     sink: &mut dyn Sink,
 ) -> (Result<BlobWriter, Trouble>, Result<Scanned, TarError>) {
     let (stored, packed) = relay();
@@ -249,7 +251,7 @@ fn stream(
             decompress(packed, unpacked);
         });
         let span = reporter.span(SpanKind::Unpack, || name.clone());
-        let scanned = scan(plain, sink);
+        let scanned = scan(plain, tmp, sink);
         drop(span);
         let stored = network.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (stored, scanned)

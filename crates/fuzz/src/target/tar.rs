@@ -1,5 +1,6 @@
 //! Archives of strangers.
 
+use std::env::temp_dir;
 use std::io::{self, Read};
 
 use kiln_layer::index::{Entry, Kind};
@@ -26,8 +27,8 @@ impl Sink for Counting {
 /// Reads an archive and looks at what was let in.
 pub(super) fn read(bytes: &[u8]) -> u64 {
     let mut seen = Signature::default();
-    let mut sink = Counting::default();
-    match scan(bytes, &mut sink) {
+    let (mut sink, tmp) = (Counting::default(), temp_dir());
+    match scan(bytes, &tmp, &mut sink) {
         Err(error) => {
             let text = error.to_string();
             seen.add(text.chars().filter(|c| c.is_alphabetic() || *c == ' ').take(24).collect::<String>());
@@ -46,7 +47,8 @@ pub(super) fn read(bytes: &[u8]) -> u64 {
                 }
                 seen.add(format!("{:?}", std::mem::discriminant(&entry.kind)));
             }
-            let again = scan(bytes, &mut Counting::default()).map(|again| again.index.content_id().ok());
+            let again =
+                scan(bytes, &tmp, &mut Counting::default()).map(|again| again.index.content_id().ok());
             assert_eq!(again.ok(), Some(scanned.index.content_id().ok()), "read twice differently");
         }
     }

@@ -13,6 +13,7 @@ use crate::handle::{ContentError, LayerHandle};
 use crate::index::{Entry, Index, Kind};
 use crate::pack::content::{Altered, Checked, Opened, Sources, is_empty};
 use crate::path::LayerPath;
+use crate::rows::HELD;
 use crate::tar::scan::{Sink, scan};
 use crate::tar::write::{TarWriter, written_mtime};
 use crate::tar::{Body, Member, TarError};
@@ -238,15 +239,21 @@ pub fn pack_layer(
     pack(&AllOf(Arc::clone(layer)), layer.index.opaque(), out, clamp)
 }
 
-/// Writes the tar `reader` anew with clamped times and in normal form but for the order, which stays the archive's.
+/// Writes the tar `reader` anew with clamped times and in normal form but for the order, which stays the archive's. What memory need not
+/// hold is put into unnamed files in the directory `tmp`.
 ///
 /// # Errors
 /// [`PackError::Tar`].
-pub fn repack(reader: impl Read, out: impl Write, clamp: Option<i64>) -> Result<Packed, PackError> {
+pub fn repack(
+    reader: impl Read,
+    out: impl Write,
+    clamp: Option<i64>,
+    tmp: &Path,
+) -> Result<Packed, PackError> {
     let mut sink = Repacker { packer: Packer::new(out, clamp), offsets: HashMap::new() };
-    let scanned = scan(reader, &mut sink)?;
+    let scanned = scan(reader, tmp, &mut sink)?;
     let (diff_id, size) = sink.packer.finish()?;
-    let mut index = Index::builder();
+    let mut index = Index::builder_in(tmp, HELD);
     for entry in &scanned.index {
         let entry = entry.map_err(|source| PackError::List { source })?;
         let offset = sink.offsets.get(&entry.path).copied();

@@ -17,11 +17,11 @@ use super::member::{Body, Member};
 use crate::index::{Entry, Index, Kind};
 use crate::path::LayerPath;
 use crate::places::{Place, Places, forget_below};
+use crate::rows::HELD;
 
 /// Symbolic links followed on the way to one member; Linux has the same limit.
 const HOPS: usize = 40;
 
-#[derive(Default)]
 pub(crate) struct Fold {
     places: Places,
     /// Files that have several names, or had.
@@ -36,9 +36,10 @@ pub(crate) struct Fold {
 }
 
 impl Fold {
-    #[cfg(test)]
-    pub(super) fn with_limits(limits: crate::places::Limits) -> Self {
-        Self { places: Places::with_limits(limits), ..Self::default() }
+    /// Nothing yet, and to be kept in `places`, in which nothing is.
+    pub(crate) fn new(places: Places) -> Self {
+        let (shared, opaque) = (Vec::new(), BTreeMap::new());
+        Self { places, shared, opaque, empty: None, parent: None, begun: false }
     }
 
     /// Takes a member in. Returns what to do to a tree, in order: mostly just the member, at its real path. If the member
@@ -79,11 +80,11 @@ impl Fold {
     pub(crate) fn finish(self) -> Result<Index, TarError> {
         let Self { places, shared, opaque, .. } = self;
         let mut carriers: BTreeMap<u64, LayerPath> = BTreeMap::new();
-        let mut index = Index::builder();
+        let mut index = Index::builder_in(places.dir(), HELD);
         let mut add = |path: LayerPath, place| {
             let entry = match place {
                 Place::Implied => return Ok(()),
-                Place::Whiteout => entry_of(Member::mark(path, Body::Whiteout)),
+                Place::Whiteout => Member::mark(path, Body::Whiteout).into_entry(),
                 Place::Inode(entry) => Entry { path, ..entry },
                 Place::Shared(number) => {
                     let file = shared_file(&shared, number)?;
@@ -106,7 +107,7 @@ impl Fold {
     }
 
     /// What is at `path`, whose parents are directories.
-    fn place(&self, path: &LayerPath) -> Result<Option<Place>, TarError> {
+    fn place(&mut self, path: &LayerPath) -> Result<Option<Place>, TarError> {
         self.places.get(path).map_err(lost)
     }
 
@@ -264,7 +265,7 @@ impl Fold {
 
     /// Hands a member on; unless it is a file, of which more is to be known, it is settled.
     fn put(&mut self, member: Member, ops: &mut Vec<Member>) -> Result<(), TarError> {
-        let entry = entry_of(member.clone());
+        let entry = member.clone().into_entry();
         ops.push(member);
         if matches!(entry.kind, Kind::File { .. }) {
             self.empty = Some(entry);
@@ -291,22 +292,6 @@ fn shared_file(shared: &[Entry], number: u64) -> io::Result<&Entry> {
 
 fn lost(source: io::Error) -> TarError {
     TarError::List { source }
-}
-
-/// A member as an entry, without what a file holds.
-pub(super) fn entry_of(member: Member) -> Entry {
-    let Member { path, body, mode, uid, gid, mtime, xattrs } = member;
-    let kind = match body {
-        Body::File { size } => Kind::File { size, digest: Digest::from_bytes([0; 32]) },
-        Body::Symlink { target } => Kind::Symlink { target },
-        Body::CharDevice { major, minor } => Kind::CharDevice { major, minor },
-        Body::BlockDevice { major, minor } => Kind::BlockDevice { major, minor },
-        Body::Fifo => Kind::Fifo,
-        Body::Directory => Kind::Directory,
-        // No inode is ever made of the others.
-        Body::Whiteout | Body::Hardlink { .. } | Body::Opaque => Kind::Whiteout,
-    };
-    Entry { path, kind, mode, uid, gid, mtime, xattrs, offset: None }
 }
 
 /// Checks a raw name and makes it a path. `..` may not climb out of the root.

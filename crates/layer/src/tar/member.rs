@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use kiln_oci::digest::Digest;
+
 use crate::index::{Entry, Kind, Mtime};
 use crate::path::LayerPath;
 
@@ -75,6 +77,23 @@ impl Member {
     /// A directory that something needs and nobody described.
     pub(crate) fn implicit_directory(path: LayerPath) -> Self {
         Self { mode: 0o755, ..Self::mark(path, Body::Directory) }
+    }
+
+    /// As an entry, without what a file holds.
+    pub(crate) fn into_entry(self) -> Entry {
+        let Self { path, body, mode, uid, gid, mtime, xattrs } = self;
+        let kind = match body {
+            Body::File { size } => Kind::File { size, digest: Digest::from_bytes([0; 32]) },
+            Body::Hardlink { target } => Kind::Hardlink { target },
+            Body::Symlink { target } => Kind::Symlink { target },
+            Body::CharDevice { major, minor } => Kind::CharDevice { major, minor },
+            Body::BlockDevice { major, minor } => Kind::BlockDevice { major, minor },
+            Body::Fifo => Kind::Fifo,
+            // What a mark says of a directory is no entry's business.
+            Body::Directory | Body::Opaque => Kind::Directory,
+            Body::Whiteout => Kind::Whiteout,
+        };
+        Entry { path, kind, mode, uid, gid, mtime, xattrs, offset: None }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read};
+use std::path::Path;
 
 use kiln_oci::digest::{DiffId, Hasher};
 
@@ -13,6 +14,7 @@ use super::read::{Members, Raw};
 use super::{OPAQUE, TarError, WHITEOUT, WHITEOUT_META};
 use crate::index::Index;
 use crate::path::LayerPath;
+use crate::places::Places;
 use crate::xattr;
 
 /// Receives the members of an archive while it is scanned.
@@ -48,18 +50,19 @@ pub struct Scanned {
 }
 
 /// Reads `reader`, an uncompressed tar, to its very end: ustar, GNU and PAX with long names, sparse files, hard links,
-/// attributes, whiteouts and opaque marks (OCI image spec, layer.md). Memory grows with the number of members only.
+/// attributes, whiteouts and opaque marks (OCI image spec, layer.md).
+/// Memory is flat: what it need not hold of very many members is put into unnamed files in the directory `tmp`.
 ///
 /// Names lose `./` and leading slashes. Character devices 0:0 count as whiteouts, since overlayfs will take them for such;
 /// overlayfs's own attributes are dropped; an archive's metadata for a second name of a file gives way to that of the first.
 ///
 /// # Errors
 /// See [`TarError`]: anything malformed or hostile is refused, nothing is guessed.
-pub fn scan(reader: impl Read, sink: &mut dyn Sink) -> Result<Scanned, TarError> {
+pub fn scan(reader: impl Read, tmp: &Path, sink: &mut dyn Sink) -> Result<Scanned, TarError> {
     let hashed = Hashed { inner: reader, hasher: Hasher::new(), size: 0 };
     let mut buffered = BufReader::with_capacity(64 << 10, hashed);
     let mut members = Members::new(&mut buffered);
-    let mut fold = Fold::default();
+    let mut fold = Fold::new(Places::new(tmp));
     while let Some(raw) = members.next()? {
         let offset = raw.offset;
         let Some(member) = interpret(raw)? else { continue };

@@ -77,8 +77,8 @@ impl<'a> Unpacker<'a> {
     /// [`UnpackError`] if it cannot be opened.
     pub fn new(dest: &Path, form: Form, owners: Owners) -> Result<Self, UnpackError> {
         let root = Root::open(dest).map_err(|source| UnpackError::Open { source })?;
-        let mut directories = metadata::Directories::default();
-        directories.imply(LayerPath::root());
+        let mut directories = metadata::Directories::new(dest);
+        directories.imply(LayerPath::root()).map_err(|source| UnpackError::Open { source })?;
         Ok(Self {
             root,
             form,
@@ -153,10 +153,15 @@ impl<'a> Unpacker<'a> {
     }
 
     fn finished(mut self, lower: Option<&View>) -> Result<Unpacked, UnpackError> {
-        let directories = std::mem::take(&mut self.directories);
-        for (path, member) in directories.deepest_first(lower) {
-            member.and_then(|member| self.describe(&path, &member)).map_err(|source| at(&path, source))?;
-        }
+        let nothing = metadata::Directories::new(Path::new(""));
+        let directories = std::mem::replace(&mut self.directories, nothing);
+        let mut last = LayerPath::root();
+        let described = directories.deepest_first(&mut |path, described| {
+            last = path;
+            let member = described.map_or_else(|| metadata::implied(&last, lower), Ok)?;
+            self.describe(&last, &member)
+        });
+        described.map_err(|source| at(&last, source))?;
         Ok(self.skipped)
     }
 
@@ -176,7 +181,7 @@ impl<'a> Unpacker<'a> {
             Body::Whiteout if self.form == Form::Plain => return Ok(()),
             _ => {}
         }
-        self.forget(&member.path);
+        self.forget(&member.path)?;
         let parent = self.parent_of(&member.path)?;
         let name = member.path.name();
         match &member.body {
@@ -204,7 +209,7 @@ impl<'a> Unpacker<'a> {
     }
 
     fn cloned(&mut self, member: &Member, original: &File) -> io::Result<Option<File>> {
-        self.forget(&member.path);
+        self.forget(&member.path)?;
         let parent = self.parent_of(&member.path)?;
         let name = member.path.name();
         let file = place::new_file(&parent, name)?;
@@ -225,8 +230,7 @@ impl<'a> Unpacker<'a> {
             let parent = self.parent_of(&member.path)?;
             place::new_directory(&parent, member.path.name())?;
         }
-        self.directories.describe(member);
-        Ok(())
+        self.directories.describe(member)
     }
 
     fn opaque(&mut self, path: &LayerPath) -> io::Result<()> {
@@ -238,9 +242,9 @@ impl<'a> Unpacker<'a> {
     }
 
     /// Something that is no directory comes to `path`: what stood there and below is no longer to be described.
-    fn forget(&mut self, path: &LayerPath) {
+    fn forget(&mut self, path: &LayerPath) -> io::Result<()> {
         self.parents.forget(path);
-        self.directories.forget(path);
+        self.directories.forget(path)
     }
 
     /// The directory that is to hold `path`, made if it is missing.

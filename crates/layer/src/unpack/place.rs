@@ -36,7 +36,7 @@ impl Parents {
         &mut self,
         root: &Root,
         wanted: &LayerPath,
-        made: &mut dyn FnMut(LayerPath),
+        made: &mut dyn FnMut(LayerPath) -> io::Result<()>,
     ) -> io::Result<Parent> {
         if let Some((last, fd)) = &self.last
             && last == wanted
@@ -51,7 +51,7 @@ impl Parents {
             fd = match rustix::fs::openat(&fd, name, flags, Mode::empty()) {
                 Err(Errno::NOENT) => {
                     rustix::fs::mkdirat(&fd, name, Mode::RWXU)?;
-                    made(at.clone());
+                    made(at.clone())?;
                     rustix::fs::openat(&fd, name, flags, Mode::empty())?
                 }
                 other => other?,

@@ -1,5 +1,6 @@
 //! Upper directories, real ones where overlayfs can be mounted and made by hand where not.
 
+use std::env::temp_dir;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ fn overlay(archive: Archive, script: &str) -> (Index, View, tempfile::TempDir) {
     let at = temporary.path();
     sh("mkdir lower upper work merged; chmod 755 upper", at);
     let mut unpacker = Unpacker::new(&at.join("lower"), Form::Overlay, Owners::Keep).unwrap();
-    let lower = scan(archive.end().as_slice(), &mut unpacker).unwrap();
+    let lower = scan(archive.end().as_slice(), &temp_dir(), &mut unpacker).unwrap();
     unpacker.finish().unwrap();
     let lower =
         LayerHandle { index: Arc::new(lower.index), trees: vec![at.join("lower")], blob: None, later: None };
@@ -110,7 +111,7 @@ fn same_by_way_of_the_tar(index: &Index, view: &View, at: &Path, script: &str) {
     assert_eq!(bytes(&scanned(&tar).index), bytes(&packed.index), "{script}");
     sh("mkdir second; rm -rf work/*", at);
     let mut unpacker = Unpacker::new(&at.join("second"), Form::Overlay, Owners::Keep).unwrap().above(view);
-    scan(tar.as_slice(), &mut unpacker).unwrap();
+    scan(tar.as_slice(), &temp_dir(), &mut unpacker).unwrap();
     unpacker.finish().unwrap();
     let show = |upper: &str| {
         let list = "cd merged && find . -mindepth 1 -printf \"%P %y %m %U:%G %Ts %l\\n\" | sort;

@@ -3,6 +3,7 @@
 use kiln_layer::tar::TarError;
 use kiln_layer::tar::scan::{NullSink, scan};
 use kiln_layer::unpack::{Form, Owners, Unpacker};
+use std::env::temp_dir;
 
 use crate::support::{Archive, Rng, is_root, sh};
 
@@ -40,7 +41,7 @@ fn refused_with_the_name_of_the_member() {
         ("a huge owner", a().pax(&[("gid", b"99999999999")]).file("x", b""), "/x"),
     ];
     for (what, archive, word) in cases {
-        let error = scan(archive.end().as_slice(), &mut NullSink).expect_err(what).to_string();
+        let error = scan(archive.end().as_slice(), &temp_dir(), &mut NullSink).expect_err(what).to_string();
         assert!(error.contains(word), "{what}: {error}");
     }
 }
@@ -67,14 +68,14 @@ fn malformed_headers() {
         ("sparse map that overflows", sparse(b"2\n18446744073709551615\n2\n0\n0\n", b"200")),
     ];
     for (what, archive) in cases {
-        let error = scan(archive.end().as_slice(), &mut NullSink).expect_err(what);
+        let error = scan(archive.end().as_slice(), &temp_dir(), &mut NullSink).expect_err(what);
         let told = matches!(error, TarError::Header { .. } | TarError::Extended { .. });
         assert!(told, "{what}: {error}");
     }
     let mut broken = Archive::default().file("x", b"").end();
     broken[3] ^= 1;
     assert!(matches!(
-        scan(broken.as_slice(), &mut NullSink),
+        scan(broken.as_slice(), &temp_dir(), &mut NullSink),
         Err(TarError::Header { field: "checksum", .. })
     ));
 }
@@ -97,7 +98,7 @@ fn cut_off_anywhere() {
     let tar = Archive::default().pax(&[("path", b"some/name")]).file("x", &[1; 700]).file("y", b"z").0;
     let whole = [0, 2560, 3584];
     for length in (0..tar.len()).step_by(37).chain([512, 1024, 1536, 2049]) {
-        let result = scan(&tar[..length], &mut NullSink);
+        let result = scan(&tar[..length], &temp_dir(), &mut NullSink);
         if whole.contains(&length) {
             continue;
         }
@@ -139,7 +140,7 @@ fn mutants() {
                 }
             }
         }
-        if let Ok(scanned) = scan(mutant.as_slice(), &mut NullSink) {
+        if let Ok(scanned) = scan(mutant.as_slice(), &temp_dir(), &mut NullSink) {
             assert!(
                 scanned.index.iter().map(Result::unwrap).is_sorted_by(|a, b| a.path < b.path),
                 "round {round}"
@@ -155,7 +156,7 @@ fn attack(archive: Archive, owners: Owners, prepare: &str) -> (String, Result<()
     sh("mkdir -p out/tree outside; echo secret >outside/file; echo secret >out/file", at);
     sh(prepare, at);
     let mut unpacker = Unpacker::new(&at.join("out/tree"), Form::Overlay, owners).unwrap();
-    let result = scan(archive.end().as_slice(), &mut unpacker).map(|_| ());
+    let result = scan(archive.end().as_slice(), &temp_dir(), &mut unpacker).map(|_| ());
     if result.is_ok() {
         unpacker.finish().unwrap();
     }

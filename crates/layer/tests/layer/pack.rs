@@ -1,5 +1,6 @@
 //! Packing, and scanning what was packed.
 
+use std::env::temp_dir;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -103,7 +104,7 @@ fn a_scan_finds_what_was_packed() {
         assert_eq!(bytes(&scanned.index), bytes(&packed.index), "seed {seed}");
         // What repacking does to a normal form is nothing.
         let mut again = Vec::new();
-        let repacked = repack(tar.as_slice(), &mut again, None).unwrap();
+        let repacked = repack(tar.as_slice(), &mut again, None, &temp_dir()).unwrap();
         assert!(again == tar, "seed {seed}");
         assert_eq!(bytes(&repacked.index), bytes(&packed.index), "seed {seed}");
         assert_eq!((repacked.diff_id, repacked.size), (packed.diff_id, packed.size), "seed {seed}");
@@ -176,7 +177,7 @@ fn times_are_clamped_and_cut_to_seconds() {
     assert_eq!(times, [Mtime { secs: 10, nanos: 0 }, Mtime { secs: 1_000, nanos: 0 }]);
     assert_eq!(bytes(&scanned(&tar).index), bytes(&packed.index));
     let mut again = Vec::new();
-    let repacked = repack(tar.as_slice(), &mut again, Some(5)).unwrap();
+    let repacked = repack(tar.as_slice(), &mut again, Some(5), &temp_dir()).unwrap();
     assert!(all_of(&repacked.index).iter().all(|e| e.mtime.secs == 5));
     assert_eq!(bytes(&scanned(&again).index), bytes(&repacked.index));
 }

@@ -1,6 +1,7 @@
 //! Builders for entries, archives and trees.
 
 use std::collections::BTreeMap;
+use std::env::temp_dir;
 use std::io::Read;
 use std::path::Path;
 use std::process::Command;
@@ -85,7 +86,7 @@ pub(crate) fn packed(entries: &[PackEntry], opaque: &[&str]) -> (Packed, Vec<u8>
 }
 
 pub(crate) fn scanned(tar: &[u8]) -> Scanned {
-    scan(tar, &mut NullSink).unwrap()
+    scan(tar, &temp_dir(), &mut NullSink).unwrap()
 }
 
 pub(crate) fn index(entries: &[PackEntry], opaque: &[&str]) -> Index {

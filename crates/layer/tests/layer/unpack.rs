@@ -1,5 +1,6 @@
 //! Trees on disk.
 
+use std::env::temp_dir;
 use std::io::empty;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
@@ -44,7 +45,7 @@ fn unpacked(entries: &[PackEntry], owners: Owners) -> tempfile::TempDir {
     let temporary = tempfile::tempdir().unwrap();
     let (_, tar) = packed(entries, &[]);
     let mut unpacker = Unpacker::new(temporary.path(), Form::Overlay, owners).unwrap();
-    scan(tar.as_slice(), &mut unpacker).unwrap();
+    scan(tar.as_slice(), &temp_dir(), &mut unpacker).unwrap();
     assert_eq!(unpacker.finish().unwrap(), kiln_layer::unpack::Unpacked::default());
     temporary
 }
@@ -120,7 +121,7 @@ fn what_overlayfs_reads() {
         &[],
     )]);
     let mut unpacker = Unpacker::new(temporary.path(), Form::Overlay, Owners::Keep).unwrap().above(&lower);
-    scan(archive.end().as_slice(), &mut unpacker).unwrap();
+    scan(archive.end().as_slice(), &temp_dir(), &mut unpacker).unwrap();
     unpacker.finish().unwrap();
     let listing = sh(
         "stat -c '%n %F %t:%T %u %a %Y' d d/gone op back; getfattr --only-values -n user.overlay.opaque op back",
@@ -151,7 +152,7 @@ fn the_later_member_wins_on_disk_too() {
         .patch(100, b"0000755")
         .file("s/y", b"3");
     let mut unpacker = Unpacker::new(temporary.path(), Form::Plain, Owners::Mine).unwrap();
-    let scanned = scan(archive.end().as_slice(), &mut unpacker).unwrap();
+    let scanned = scan(archive.end().as_slice(), &temp_dir(), &mut unpacker).unwrap();
     unpacker.finish().unwrap();
     assert_eq!(sh("cat a keep/x s/y; stat -c %a keep", temporary.path()), "now a file23711\n");
     assert!(!temporary.path().join("keep/y").exists());
