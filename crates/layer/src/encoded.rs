@@ -191,6 +191,18 @@ impl<'a> Encoded<'a> {
         from.skip_numbers(1)
     }
 
+    /// Passes over the rest of a valid entry and the path of the next: how much that shares with this one's, and what comes then. `None` at
+    /// the end.
+    pub(crate) fn next_path(from: &mut Cursor<'a>) -> Option<(usize, &'a [u8])> {
+        Self::skip(from)?;
+        Self::take_path(from)
+    }
+
+    /// How much a path shares with the one before, and what comes then.
+    pub(crate) fn take_path(from: &mut Cursor<'a>) -> Option<(usize, &'a [u8])> {
+        Some((usize::try_from(from.number()?).ok()?, from.bytes()?))
+    }
+
     /// Whether an [`Entry`] can be like that, and is encoded so.
     pub(crate) fn is_valid(&self) -> bool {
         self.mode <= 0o7777

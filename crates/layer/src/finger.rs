@@ -13,23 +13,48 @@ use crate::path::LayerPath;
 /// Entries of an index in order, made as they are asked for. After an error there are none.
 #[derive(Clone, Debug)]
 pub struct Iter<'a> {
-    finger: Finger<'a>,
-    begun: bool,
+    pages: &'a Pages,
+    /// Which entry is next.
+    number: usize,
+    /// The page of that before, and where in it what follows that starts.
+    block: usize,
+    page: Page<'a>,
+    at: usize,
+    /// The path of that before.
+    path: Vec<u8>,
 }
 
 impl<'a> Iter<'a> {
     pub(crate) fn new(pages: &'a Pages) -> Self {
-        Self { finger: Finger::new(pages), begun: false }
+        Self { pages, number: 0, block: 0, page: Page::Held(&[]), at: 0, path: Vec::new() }
     }
 
-    fn advance(&mut self) -> io::Result<Option<Entry>> {
-        if self.begun {
-            self.finger.step()?
-        } else {
-            self.finger.begin(0)?
+    /// Has a look at the next entry, as it is encoded behind its path; `None` at the end.
+    pub(crate) fn see<T>(
+        &mut self,
+        look: impl FnOnce(&[u8], &Encoded<'_>) -> Option<T>,
+    ) -> io::Result<Option<T>> {
+        if self.number >= self.pages.entries() {
+            return Ok(None);
         }
-        self.begun = true;
-        self.finger.entry()
+        let is_in_page = self.number > 0 && self.number < self.pages.first(self.block + 1);
+        if !is_in_page {
+            self.block += usize::from(self.number > 0);
+            (self.page, self.at) = (self.pages.page(self.block)?, 0);
+            self.path.clear();
+            self.path.extend_from_slice(self.pages.table().path(self.block));
+        }
+        let mut from = Cursor::new(&self.page, self.at);
+        if is_in_page {
+            let (shared, rest) = Encoded::take_path(&mut from).ok_or_else(nonsense)?;
+            self.path.truncate(shared);
+            self.path.extend_from_slice(rest);
+        }
+        let seen =
+            Encoded::take(&mut from).and_then(|entry| look(&self.path, &entry)).ok_or_else(nonsense)?;
+        self.at = from.position();
+        self.number += 1;
+        Ok(Some(seen))
     }
 }
 
@@ -37,17 +62,15 @@ impl Iterator for Iter<'_> {
     type Item = io::Result<Entry>;
 
     fn next(&mut self) -> Option<io::Result<Entry>> {
-        let entry = self.advance();
+        let entry = self.see(|path, entry| entry.entry(LayerPath::of_clean(path.to_vec())));
         if entry.is_err() {
-            (self.begun, self.finger) = (true, Finger::new(self.finger.pages));
+            self.number = self.pages.entries();
         }
         entry.transpose()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let count = self.finger.pages.entries();
-        let left = if self.begun { count.saturating_sub(self.finger.number + 1) } else { count };
-        (0, Some(left))
+        (0, Some(self.pages.entries() - self.number))
     }
 }
 
@@ -84,7 +107,7 @@ impl<'a> Finger<'a> {
     /// At the first entry that is not before `path`.
     pub(crate) fn at(pages: &'a Pages, path: &[u8]) -> io::Result<Self> {
         let mut finger = Self::new(pages);
-        finger.begin(pages.up_to(0, path).saturating_sub(1))?;
+        finger.begin(pages.table().up_to(0, path).saturating_sub(1))?;
         finger.go_on(path)?;
         Ok(finger)
     }
@@ -117,7 +140,7 @@ impl<'a> Finger<'a> {
         self.page = pages.page(block)?;
         (self.number, self.block, self.at) = (pages.first(block), block, 0);
         self.path.clear();
-        self.path.extend_from_slice(pages.path(block));
+        self.path.extend_from_slice(pages.table().path(block));
         Ok(())
     }
 
@@ -131,9 +154,7 @@ impl<'a> Finger<'a> {
 
     fn step_inside(&mut self) -> Option<()> {
         let mut from = Cursor::new(&self.page, self.at);
-        Encoded::skip(&mut from)?;
-        let shared = usize::try_from(from.number()?).ok()?;
-        let rest = from.bytes()?;
+        let (shared, rest) = Encoded::next_path(&mut from)?;
         self.path.truncate(shared);
         self.path.extend_from_slice(rest);
         self.at = from.position();
@@ -151,7 +172,7 @@ impl<'a> Finger<'a> {
         if self.path().is_none_or(|found| found >= path) {
             return Ok(());
         }
-        let further = self.pages.up_to(self.block + 1, path);
+        let further = self.pages.table().up_to(self.block + 1, path);
         if further > 0 {
             self.begin(self.block + further)?;
         }
@@ -161,6 +182,17 @@ impl<'a> Finger<'a> {
     /// Goes to the first entry that is not before `path`, which is in this page or the first of the next, from where it is.
     fn go_on(&mut self, path: &[u8]) -> io::Result<()> {
         if self.path().is_none_or(|found| found >= path) {
+            return Ok(());
+        }
+        let first = self.pages.table().path(self.block);
+        if let Some((spot, start)) = self.page.nearest(first, path)
+            && self.pages.first(self.block) + spot.number > self.number
+        {
+            self.path.clear();
+            self.path.extend_from_slice(start);
+            (self.number, self.at) = (self.pages.first(self.block) + spot.number, spot.at as usize);
+        }
+        if self.path == path {
             return Ok(());
         }
         let Some(hit) = self.search(path)? else { return self.begin(self.block + 1) };
@@ -177,7 +209,7 @@ impl<'a> Finger<'a> {
         let mut from = Cursor::new(&self.page, self.at);
         let mut same = common(&self.path, path);
         for number in self.number + 1..self.block_end() {
-            let (shared, rest) = next_path(&mut from).ok_or_else(nonsense)?;
+            let (shared, rest) = Encoded::next_path(&mut from).ok_or_else(nonsense)?;
             let span = |skipped| from.position() - rest.len() + skipped..from.position();
             match shared.cmp(&same) {
                 // It differs from `path` where the one before does.
@@ -195,10 +227,4 @@ impl<'a> Finger<'a> {
         }
         Ok(None)
     }
-}
-
-/// Passes over the rest of an entry and the path of the next: how much that shares, and what comes then.
-fn next_path<'p>(from: &mut Cursor<'p>) -> Option<(usize, &'p [u8])> {
-    Encoded::skip(from)?;
-    Some((usize::try_from(from.number()?).ok()?, from.bytes()?))
 }

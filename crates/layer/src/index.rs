@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use kiln_oci::digest::Digest;
 
-use crate::encoded::{put_entry, put_path};
+use crate::encoded::{Encoded, put_entry, put_path};
 pub use crate::entry::{Entry, Kind, Mtime};
 use crate::finger::Finger;
 pub use crate::finger::Iter;
@@ -51,7 +51,7 @@ impl Builder {
         debug_assert!(self.count == 0 || self.last.as_slice() < path, "{:?}", entry.path);
         put_path(self.pages.held_mut(), &self.last, path);
         let at = self.pages.position();
-        if self.pages.is_due(at) {
+        if self.pages.table().wants(at) {
             self.pages.begin(at, self.count, path);
             // A full disk is no reason to fail what writes nothing else: memory has the rest then.
             self.spill = self.spill.take().filter(|spill| self.pages.spill(spill).is_ok());
@@ -125,10 +125,10 @@ impl Index {
     pub(crate) fn encoded(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let mut first = Vec::new();
         if !self.is_empty() {
-            put_path(&mut first, b"", self.pages.path(0));
+            put_path(&mut first, b"", self.pages.table().path(0));
         }
         take(&first)?;
-        (0..self.pages.count()).try_for_each(|page| take(&self.pages.page(page)?))
+        (0..self.pages.table().len()).try_for_each(|page| take(&self.pages.page(page)?))
     }
 
     /// How many entries there are.
@@ -218,22 +218,21 @@ impl Index {
     /// See [`Index`].
     pub fn hard_linked(&self) -> io::Result<HashSet<LayerPath>> {
         let mut found = HashSet::new();
-        self.each(|at| {
-            if let Some(target) = at.encoded()?.hard_link() {
+        self.each(|_, entry| {
+            if let Some(target) = entry.hard_link() {
                 found.insert(LayerPath::of_clean(target.to_vec()));
             }
-            Ok(())
         })?;
         Ok(found)
     }
 
-    fn each(&self, mut take: impl FnMut(&Finger<'_>) -> io::Result<()>) -> io::Result<()> {
-        let mut at = Finger::new(&self.pages);
-        at.begin(0)?;
-        while at.path().is_some() {
-            take(&at)?;
-            at.step()?;
-        }
+    fn each(&self, mut take: impl FnMut(&[u8], &Encoded<'_>)) -> io::Result<()> {
+        let mut entries = self.iter();
+        let mut look = |path: &[u8], entry: &Encoded<'_>| {
+            take(path, entry);
+            Some(())
+        };
+        while entries.see(&mut look)?.is_some() {}
         Ok(())
     }
 
@@ -260,17 +259,11 @@ impl Index {
     /// See [`Index`].
     pub fn identity(&self) -> io::Result<Identity> {
         let mut content = Content::new();
-        self.each(|at| {
-            content.add_encoded(at.path().unwrap_or_default(), &at.encoded()?);
-            Ok(())
-        })?;
+        self.each(|path, entry| content.add_encoded(path, entry))?;
         let content = content.finish(&self.opaque);
         // Not gathered on the way, though: there may be as many times as entries.
         let mut layer = LayerHasher::new(&content);
-        self.each(|at| {
-            layer.add(at.encoded()?.mtime);
-            Ok(())
-        })?;
+        self.each(|_, entry| layer.add(entry.mtime))?;
         Ok(Identity { content, layer: layer.finish() })
     }
 }

@@ -75,6 +75,7 @@ mod reading;
 pub mod rows;
 pub mod squash;
 pub mod stop;
+mod table;
 pub mod tar;
 pub mod tree;
 pub mod unpack;

@@ -1,7 +1,7 @@
 //! Where an index has its encoded entries: those of a small one in memory, those of a large one in a file.
 //!
 //! They are divided into pages. A table has of each page where it begins, and the full path of the entry that it begins with: pages are read
-//! one by one, and to find a path is to search in the table and in one page. Of pages in a file the table has checksums as well. What comes
+//! one by one, and to find a path is to search in the table and in one page. Of pages in a file there are checksums as well. What comes
 //! back is thus what was looked at when it was put there, or an error.
 
 use std::fs::File;
@@ -9,15 +9,19 @@ use std::io;
 use std::ops::{Deref, Range};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use flate2::Crc;
+use libdeflater::Crc;
 
-/// Bytes of a page in memory, some eight entries: it costs nothing to get one, only to go over it.
-const HELD_PAGE: usize = 512;
+use crate::bytes::Cursor;
+use crate::encoded::Encoded;
+use crate::table::{Spot, Table};
+
+/// Bytes between what is in a table in memory, some eight entries: little to be gone over.
+const STEP: usize = 512;
 
 /// Bytes of a page in a file.
-const FILE_PAGE: usize = 4 << 10;
+const PAGE: usize = 4 << 10;
 
 /// Once there is a file, it is written in pieces of so many bytes.
 const PIECE: usize = 64 << 10;
@@ -28,11 +32,10 @@ const RECENT: usize = 8;
 /// Encoded entries and their table. Places are bytes from the start of the file, or of what would be one.
 #[derive(Clone, Debug)]
 pub(crate) struct Pages {
-    spots: Vec<Spot>,
-    /// The paths of all spots, one after the other.
-    paths: Vec<u8>,
-    /// So far apart spots are at least.
-    distance: usize,
+    /// The first entry of each page.
+    table: Table,
+    /// Checksums of the pages in the file.
+    sums: Vec<u32>,
     file: Option<Arc<Backing>>,
     /// What is not in the file.
     held: Vec<u8>,
@@ -42,19 +45,6 @@ pub(crate) struct Pages {
     end: u64,
     /// How many they are.
     entries: usize,
-}
-
-/// Where a page begins.
-#[derive(Clone, Debug)]
-struct Spot {
-    /// Behind the path of its first entry.
-    at: u64,
-    /// Which entry that is.
-    number: usize,
-    /// Where the entry's path is in the table.
-    path: usize,
-    /// Checksum of the page, if it is in the file.
-    sum: u32,
 }
 
 /// Where entries go that are not to be held.
@@ -69,48 +59,41 @@ pub(crate) struct Spill {
 impl Pages {
     /// Of entries that memory holds.
     pub(crate) fn in_memory() -> Self {
-        let (spots, paths) = (Vec::new(), Vec::new());
-        Self {
-            spots,
-            paths,
-            distance: HELD_PAGE,
-            file: None,
-            held: Vec::new(),
-            held_from: 0,
-            end: 0,
-            entries: 0,
-        }
+        let (table, sums, held) = (Table::new(STEP), Vec::new(), Vec::new());
+        Self { table, sums, file: None, held, held_from: 0, end: 0, entries: 0 }
     }
 
     /// Of entries in `file`, which messages call `name`. Its pages are no longer than `most` if that can be.
     pub(crate) fn in_file(file: File, name: String, most: usize) -> Self {
-        let file = Some(Arc::new(Backing::new(file, name)));
-        Self { distance: FILE_PAGE.min(most), file, held_from: u64::MAX, ..Self::in_memory() }
+        let (table, file) = (Table::new(PAGE.min(most)), Some(Arc::new(Backing::new(file, name))));
+        Self { table, file, held_from: u64::MAX, ..Self::in_memory() }
     }
 
-    /// Whether a page should begin at `at`.
-    pub(crate) fn is_due(&self, at: u64) -> bool {
-        self.spots.last().is_none_or(|last| at - last.at >= self.distance as u64)
+    /// The table.
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
     }
 
     /// Begins a page at `at`, behind `path`, the path of entry `number`.
     pub(crate) fn begin(&mut self, at: u64, number: usize, path: &[u8]) {
-        self.spots.push(Spot { at, number, path: self.paths.len(), sum: 0 });
-        self.paths.extend_from_slice(path);
+        self.table.add(at, number, path);
     }
 
-    /// Tells the checksum of the page that was begun last.
-    pub(crate) fn sum(&mut self, sum: u32) {
-        if let Some(last) = self.spots.last_mut() {
-            last.sum = sum;
-        }
+    /// Whether the pages are to have checksums.
+    pub(crate) fn needs_sums(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Ends the page that was begun last, with its checksum if it needs one.
+    pub(crate) fn end_page(&mut self, sum: Option<u32>) {
+        self.sums.extend(sum);
     }
 
     /// There are so many entries, up to `end`.
     pub(crate) fn finish(&mut self, end: u64, entries: usize) {
         (self.end, self.entries) = (end, entries);
-        self.spots.shrink_to_fit();
-        self.paths.shrink_to_fit();
+        self.table.shrink();
+        self.sums.shrink_to_fit();
         self.held.shrink_to_fit();
     }
 
@@ -119,35 +102,9 @@ impl Pages {
         self.entries
     }
 
-    /// How many pages there are.
-    pub(crate) fn count(&self) -> usize {
-        self.spots.len()
-    }
-
-    /// Bytes of paths in the table.
-    pub(crate) fn table_bytes(&self) -> usize {
-        self.paths.len()
-    }
-
-    /// The path of the first entry of a page.
-    pub(crate) fn path(&self, page: usize) -> &[u8] {
-        let end = self.spots.get(page + 1).map_or(self.paths.len(), |next| next.path);
-        self.spots.get(page).map_or(b"", |spot| &self.paths[spot.path..end])
-    }
-
     /// The number of the first entry of a page; that of all if there is no such page.
     pub(crate) fn first(&self, page: usize) -> usize {
-        self.spots.get(page).map_or(self.entries, |spot| spot.number)
-    }
-
-    /// How many of the pages from `from` on begin with `path` or before it.
-    pub(crate) fn up_to(&self, from: usize, path: &[u8]) -> usize {
-        let (mut low, mut high) = (from, self.spots.len().max(from));
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.path(middle) <= path { low = middle + 1 } else { high = middle }
-        }
-        low - from
+        self.table.get(page).map_or(self.entries, |spot| spot.number)
     }
 
     /// What follows the path of a page's first entry, up to what does so in the next page. Nothing if there is no such page.
@@ -155,17 +112,18 @@ impl Pages {
     /// # Errors
     /// If it is in the file and cannot be read, or is not what it was.
     pub(crate) fn page(&self, page: usize) -> io::Result<Page<'_>> {
-        let Some(spot) = self.spots.get(page) else { return Ok(Page::Held(&[])) };
-        let bytes = self.range(page);
-        match &self.file {
-            Some(file) if bytes.start < self.held_from => file.page(page, bytes, spot.sum).map(Page::Read),
+        let Some(bytes) = self.range(page) else { return Ok(Page::Held(&[])) };
+        match (&self.file, self.sums.get(page)) {
+            (Some(file), Some(sum)) if bytes.start < self.held_from => {
+                file.page(page, bytes, *sum).map(Page::Read)
+            }
             _ => Ok(Page::Held(self.held(bytes))),
         }
     }
 
-    fn range(&self, page: usize) -> Range<u64> {
-        let start = self.spots[page].at;
-        start..self.spots.get(page + 1).map_or(self.end, |next| next.at)
+    fn range(&self, page: usize) -> Option<Range<u64>> {
+        let start = self.table.get(page)?.at;
+        Some(start..self.table.get(page + 1).map_or(self.end, |next| next.at))
     }
 
     fn held(&self, bytes: Range<u64>) -> &[u8] {
@@ -197,33 +155,25 @@ impl Pages {
                 let file = tempfile::tempfile_in(&spill.dir)?;
                 let name = format!("an unnamed file in {}", spill.dir.display());
                 let file = Arc::new(Backing::new(file, name));
-                self.space_out(FILE_PAGE.min(spill.held));
+                self.table.space_out(PAGE.min(spill.held));
                 self.file = Some(file.clone());
                 file
             }
         };
-        let Some(last) = self.spots.last().map(|last| last.at) else { return Ok(()) };
-        let count = (last - self.held_from) as usize;
+        let Some((last, spot)) =
+            self.table.len().checked_sub(1).and_then(|last| Some((last, self.table.get(last)?)))
+        else {
+            return Ok(());
+        };
+        let count = (spot.at - self.held_from) as usize;
         file.file.write_all_at(&self.held[..count], self.held_from)?;
-        let first = self.spots.partition_point(|spot| spot.at < self.held_from);
-        for page in first..self.spots.len() - 1 {
-            self.spots[page].sum = sum_of(self.held(self.range(page)));
-        }
+        let pages = self.sums.len()..last;
+        let sums = pages.filter_map(|page| self.range(page)).map(|bytes| sum_of(self.held(bytes)));
+        let sums: Vec<u32> = sums.collect();
+        self.held_from = spot.at;
+        self.sums.extend(sums);
         self.held.drain(..count);
-        self.held_from = last;
         Ok(())
-    }
-
-    /// Makes pages longer.
-    fn space_out(&mut self, distance: usize) {
-        let (spots, paths) = (std::mem::take(&mut self.spots), std::mem::take(&mut self.paths));
-        let ends = spots.iter().skip(1).map(|next| next.path).chain([paths.len()]);
-        self.distance = distance;
-        for (spot, end) in spots.iter().zip(ends) {
-            if self.is_due(spot.at) {
-                self.begin(spot.at, spot.number, &paths[spot.path..end]);
-            }
-        }
     }
 }
 
@@ -238,7 +188,17 @@ fn sum_of(bytes: &[u8]) -> u32 {
 #[derive(Clone, Debug)]
 pub(crate) enum Page<'a> {
     Held(&'a [u8]),
-    Read(Arc<Vec<u8>>),
+    Read(Arc<Leaf>),
+}
+
+impl Page<'_> {
+    /// The last entry in the table of the page, whose first entry is at `first`, that is not after `path`; entries are counted from there.
+    pub(crate) fn nearest(&self, first: &[u8], path: &[u8]) -> Option<(Spot, &[u8])> {
+        let Self::Read(leaf) = self else { return None };
+        let table = leaf.table.get_or_init(|| table_of(&leaf.bytes, first));
+        let spot = table.up_to(0, path).checked_sub(1)?;
+        Some((*table.get(spot)?, table.path(spot)))
+    }
 }
 
 impl Deref for Page<'_> {
@@ -247,13 +207,37 @@ impl Deref for Page<'_> {
     fn deref(&self) -> &[u8] {
         match self {
             Self::Held(bytes) => bytes,
-            Self::Read(bytes) => bytes,
+            Self::Read(leaf) => &leaf.bytes,
         }
     }
 }
 
+/// A page of a file.
+#[derive(Debug)]
+pub(crate) struct Leaf {
+    bytes: Vec<u8>,
+    /// Once something is looked for in it.
+    table: OnceLock<Table>,
+}
+
+/// The table of a page that begins behind the path `first`. What makes no sense is for who reads it to notice.
+fn table_of(bytes: &[u8], first: &[u8]) -> Table {
+    let (mut table, mut path) = (Table::new(STEP), first.to_vec());
+    let (mut from, mut number) = (Cursor::new(bytes, 0), 1);
+    while let Some((shared, rest)) = Encoded::next_path(&mut from) {
+        path.truncate(shared);
+        path.extend_from_slice(rest);
+        let at = from.position() as u64;
+        if at >= STEP as u64 && table.wants(at) {
+            table.add(at, number, &path);
+        }
+        number += 1;
+    }
+    table
+}
+
 /// A page and its number.
-type Known = Mutex<Option<(usize, Arc<Vec<u8>>)>>;
+type Known = Mutex<Option<(usize, Arc<Leaf>)>>;
 
 /// A file with pages.
 #[derive(Debug)]
@@ -269,10 +253,10 @@ impl Backing {
         Self { file, name, recent: Default::default() }
     }
 
-    fn page(&self, page: usize, at: Range<u64>, sum: u32) -> io::Result<Arc<Vec<u8>>> {
+    fn page(&self, page: usize, at: Range<u64>, sum: u32) -> io::Result<Arc<Leaf>> {
         let place = || self.recent[page % RECENT].lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, bytes)) = place().as_ref().filter(|(known, _)| *known == page) {
-            return Ok(bytes.clone());
+        if let Some((_, leaf)) = place().as_ref().filter(|(known, _)| *known == page) {
+            return Ok(leaf.clone());
         }
         let mut bytes = vec![0; (at.end - at.start) as usize];
         self.file
@@ -281,9 +265,9 @@ impl Backing {
         if sum_of(&bytes) != sum {
             return Err(damaged(&self.name));
         }
-        let bytes = Arc::new(bytes);
-        *place() = Some((page, bytes.clone()));
-        Ok(bytes)
+        let leaf = Arc::new(Leaf { bytes, table: OnceLock::new() });
+        *place() = Some((page, leaf.clone()));
+        Ok(leaf)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use flate2::Crc;
+use libdeflater::Crc;
 use kiln_oci::digest::Hasher;
 
 use crate::bytes::Cursor;
@@ -59,7 +59,7 @@ pub(crate) fn read(from: impl Read, length: u64, pages: Pages) -> Result<Index, 
         bytes: Vec::new(),
         at: 0,
         start: 0,
-        page: Crc::new(),
+        page: pages.needs_sums().then(Crc::new),
         summed: 0,
     };
     let magic = reading.take(|from| Some(from.take(MAGIC.len())? == MAGIC.as_slice()));
@@ -87,8 +87,8 @@ struct Reading<R> {
     at: usize,
     /// The place of its first byte.
     start: u64,
-    /// The checksum of the page that was begun, up to `summed`.
-    page: Crc,
+    /// The checksum of the page that was begun, up to `summed`, if it is needed.
+    page: Option<Crc>,
     summed: usize,
 }
 
@@ -99,14 +99,17 @@ impl<R: Read> Reading<R> {
         for number in 0..count {
             self.take(|from| paths.take(from).map(|_| ()))?;
             let at = self.position();
-            if pages.is_due(at) {
-                pages.sum(self.end_page());
+            if pages.table().wants(at) {
+                let sum = self.end_page();
+                if number > 0 {
+                    pages.end_page(sum);
+                }
                 pages.begin(at, number, paths.last());
             }
-            self.bounded(pages.table_bytes())?;
+            self.bounded(pages.table().path_bytes())?;
             self.take(|from| Encoded::take(from).filter(Encoded::is_valid).map(|_| ()))?;
         }
-        pages.sum(self.end_page());
+        pages.end_page(self.end_page());
         pages.finish(self.position(), count);
         let (mut paths, mut opaque, mut size) = (Paths::default(), Vec::new(), 0);
         for _ in 0..self.count()? {
@@ -158,7 +161,9 @@ impl<R: Read> Reading<R> {
     }
 
     fn fill(&mut self) -> Result<(), CodecError> {
-        self.page.update(&self.bytes[self.summed..self.at]);
+        if let Some(page) = &mut self.page {
+            page.update(&self.bytes[self.summed..self.at]);
+        }
         self.bytes.drain(..self.at);
         self.start += self.at as u64;
         (self.at, self.summed) = (0, 0);
@@ -171,13 +176,12 @@ impl<R: Read> Reading<R> {
         Ok(())
     }
 
-    /// The checksum of what came since the last page ended.
-    fn end_page(&mut self) -> u32 {
-        self.page.update(&self.bytes[self.summed..self.at]);
+    /// The checksum of what came since the last page ended, if it is needed.
+    fn end_page(&mut self) -> Option<u32> {
+        let page = self.page.as_mut()?;
+        page.update(&self.bytes[self.summed..self.at]);
         self.summed = self.at;
-        let sum = self.page.sum();
-        self.page.reset();
-        sum
+        Some(std::mem::take(page).sum())
     }
 
     /// Reads what is left, and whether the checksum at the end is that of all.
