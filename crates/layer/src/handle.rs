@@ -1,6 +1,5 @@
 //! A layer in whatever forms there are of it, and the bytes of its files out of any of them.
 
-use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
@@ -10,6 +9,7 @@ use std::sync::Arc;
 use crate::compress::{Format, decompressor};
 use crate::index::{Entry, Index, Kind};
 use crate::path::LayerPath;
+use crate::places::{Place, Places};
 use crate::tar::scan::{Sink, scan};
 use crate::tar::{Body, Member, TarError};
 use crate::tree::Root;
@@ -154,14 +154,14 @@ pub struct Asked {
     ascending: Option<u64>,
     /// Whether it is known of all where their bytes start.
     placed: bool,
-    sizes: HashSet<u64>,
+    sizes: Sizes,
 }
 
 impl Asked {
     /// None yet of `layer`.
     pub fn of(layer: &Arc<LayerHandle>) -> Self {
         let layer = Arc::clone(layer);
-        Self { layer, first: None, ascending: Some(0), placed: true, sizes: HashSet::new() }
+        Self { layer, first: None, ascending: Some(0), placed: true, sizes: Sizes::default() }
     }
 
     /// The file at `path` is next; a hard link counts as what it names.
@@ -180,7 +180,7 @@ impl Asked {
         };
         self.placed &= entry.offset.is_some();
         if let Kind::File { size, .. } = entry.kind {
-            self.sizes.insert(size);
+            self.sizes.add(size);
         }
         Ok(())
     }
@@ -219,11 +219,11 @@ impl Asked {
 }
 
 /// Copies the files of `blob` that have one of `sizes` to an unnamed file.
-fn spool(blob: &BlobForm, sizes: HashSet<u64>) -> Result<Source, ContentError> {
+fn spool(blob: &BlobForm, sizes: Sizes) -> Result<Source, ContentError> {
     let at_blob = |source| ContentError::Read { path: blob.path.to_string_lossy().into_owned(), source };
     let near = blob.path.parent().unwrap_or(Path::new("."));
     let file = tempfile::tempfile_in(near).or_else(|_| tempfile::tempfile()).map_err(at_blob)?;
-    let mut spool = Spool { file, starts: HashMap::new(), sizes };
+    let mut spool = Spool { file, starts: Places::new(near), sizes };
     scan(blob.reader().map_err(at_blob)?, near, &mut spool)
         .map_err(|source| ContentError::Blob { blob: blob.path.clone(), source: Box::new(source) })?;
     Ok(Source::Spool { file: spool.file, starts: spool.starts })
@@ -270,7 +270,7 @@ enum Source {
     Trees(Vec<Root>),
     Plain(File),
     Stream { reader: Box<dyn Read + Send>, position: u64 },
-    Spool { file: File, starts: HashMap<LayerPath, u64> },
+    Spool { file: File, starts: Places },
 }
 
 impl Contents {
@@ -287,7 +287,8 @@ impl Contents {
             Source::Trees(roots) => Box::new(open_in(roots, &entry.path).map_err(failed)?),
             Source::Plain(file) => Box::new(Span { file, at: entry.offset.ok_or_else(missing)?, left: size }),
             Source::Spool { file, starts } => {
-                Box::new(Span { file, at: *starts.get(&entry.path).ok_or_else(missing)?, left: size })
+                let start = start_of(starts, &entry.path).map_err(failed)?;
+                Box::new(Span { file, at: start.ok_or_else(missing)?, left: size })
             }
             Source::Stream { reader, position } => {
                 let offset = entry.offset.ok_or_else(missing)?;
@@ -347,22 +348,57 @@ impl Read for Through<'_> {
 /// so sizes decide.
 struct Spool {
     file: File,
-    starts: HashMap<LayerPath, u64>,
-    sizes: HashSet<u64>,
+    /// Files have the place where they start for a number.
+    starts: Places,
+    sizes: Sizes,
+}
+
+fn start_of(starts: &mut Places, path: &LayerPath) -> io::Result<Option<u64>> {
+    Ok(match starts.get(path)? {
+        Some(Place::Shared(start)) => Some(start),
+        _ => None,
+    })
+}
+
+/// Sizes of files: all that were added, and perhaps some others. However many they are, it is of one size.
+struct Sizes(Box<[u64; 1 << 12]>);
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self(Box::new([0; 1 << 12]))
+    }
+}
+
+impl Sizes {
+    /// Which bit of which number tells of `size`: any, but always the same.
+    fn place(size: u64) -> (usize, u64) {
+        let bit = size.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 46;
+        ((bit / 64) as usize, 1 << (bit % 64))
+    }
+
+    fn add(&mut self, size: u64) {
+        let (place, bit) = Self::place(size);
+        self.0[place] |= bit;
+    }
+
+    fn may_have(&self, size: u64) -> bool {
+        let (place, bit) = Self::place(size);
+        self.0[place] & bit != 0
+    }
 }
 
 impl Sink for Spool {
     fn member(&mut self, member: &Member, content: &mut dyn Read) -> io::Result<()> {
         match &member.body {
-            Body::File { size } if self.sizes.contains(size) => {
+            Body::File { size } if self.sizes.may_have(*size) => {
                 let start = self.file.stream_position()?;
                 io::copy(content, &mut self.file)?;
                 self.file.flush()?;
-                self.starts.insert(member.path.clone(), start);
+                self.starts.put(member.path.clone(), Place::Shared(start))?;
             }
             Body::Hardlink { target } => {
-                if let Some(start) = self.starts.get(target).copied() {
-                    self.starts.insert(member.path.clone(), start);
+                if let Some(start) = start_of(&mut self.starts, target)? {
+                    self.starts.put(member.path.clone(), Place::Shared(start))?;
                 }
             }
             _ => {}

@@ -2,8 +2,8 @@
 
 use std::io::{self, Read};
 
-use libdeflater::Crc;
 use kiln_oci::digest::Hasher;
+use libdeflater::Crc;
 
 use crate::bytes::Cursor;
 use crate::encoded::{Encoded, Paths};

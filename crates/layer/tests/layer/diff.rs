@@ -196,6 +196,21 @@ fn made_by_hand() {
     ));
 }
 
+/// Also where siblings come between a directory and what is in it.
+#[test]
+fn of_directories_only_those_stay_in_which_something_changed() {
+    let temporary = tempfile::tempdir().unwrap();
+    let at = temporary.path();
+    sh(
+        "umask 022; chmod 755 .; mkdir -p d/in/deep d-x/e d-y e; printf new >d/in/deep/f; printf new >d-y/g",
+        at,
+    );
+    let below = ["d", "d/in", "d/in/deep", "d-x", "d-x/e", "d-y", "e"].map(dir);
+    let lower = View::new(vec![bare(&below, &[])]);
+    let index = diff_upper(at, &lower, Owners::Mine, (1, Stop::NEVER), &std::env::temp_dir()).unwrap();
+    assert_eq!(listing(&index), ["d/d", "d/d-y", "f/d-y/g", "d/d/in", "d/d/in/deep", "f/d/in/deep/f"]);
+}
+
 #[test]
 fn many_files_with_any_number_of_threads() {
     let temporary = tempfile::tempdir().unwrap();
