@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use kiln_layer::stop::{Stop, Stopped, Stopping, was_stopped};
 use kiln_oci::digest::Digest;
+use kiln_oci::error::StoreError;
 
 use crate::error::{BuildError, BuildErrorKind};
 use crate::event::{Event, Sink, SpanKind, Stream, TaskId, TaskKind, TaskOutcome};
@@ -137,7 +138,7 @@ impl<'a> Reporter<'a> {
     pub(crate) fn judged(&self, error: BuildErrorKind) -> BuildErrorKind {
         let stopped = match &error {
             BuildErrorKind::Cancelled | BuildErrorKind::Interrupted => true,
-            BuildErrorKind::Io(error) => was_stopped(error),
+            BuildErrorKind::Io(error) | BuildErrorKind::Content(StoreError::Io(error)) => was_stopped(error),
             error => was_stopped(error),
         };
         if stopped { self.check().err().unwrap_or(BuildErrorKind::Cancelled) } else { error }

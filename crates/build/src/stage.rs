@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use kiln_layer::pack::Entries;
+use kiln_layer::pack::{Entries, Until};
 use kiln_layer::view::View;
 use kiln_oci::config::History;
 use kiln_oci::digest::Digest;
@@ -232,7 +232,7 @@ impl Stage<'_> {
         let mut reading = crate::copy::read(op, &work.contexts.foreseen, open, work.sources)?;
         drop(span);
         let mut parts = crate::copy::text_key(op, work.store.tmp());
-        reading.add_to_key(&mut parts)?;
+        reading.add_to_key(&mut parts, work.reporter.stop())?;
         let name = name_of(&parts, reading.from.as_ref());
         let independent = needs::is_independent(op);
         let below = if independent { key::empty_chain() } else { rootfs.chain(work.puller())? };
@@ -272,10 +272,10 @@ impl Stage<'_> {
         turn: &Turn<'_>,
         name: Option<&Digest>,
     ) -> Result<Layer, BuildErrorKind> {
-        let store = self.work.store;
+        let (store, stop) = (self.work.store, self.work.reporter.stop());
+        let entries = &Until { entries, stop };
         if self.makes_trees(turn.after) {
-            let how = (name, self.work.reporter.stop());
-            return Ok(forms::new_tree(store, entries, below, how)?.times_of_run(ran));
+            return Ok(forms::new_tree(store, entries, below, (name, stop))?.times_of_run(ran));
         }
         let plain =
             LayerForm { compression: Compression::Uncompressed, force: false, clamp: None, rewrite: false };

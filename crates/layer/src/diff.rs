@@ -38,7 +38,7 @@ pub enum DiffError {
         mark: String,
     },
     /// It was not wanted any more.
-    #[error(transparent)]
+    #[error("{0}")]
     Stopped(#[from] Stopped),
 }
 

@@ -104,7 +104,13 @@ impl ContentStore {
             tempfile::Builder::new().prefix(TEMPORARY).permissions(mode).tempfile_in(&self.temporaries)?;
         // Says to `sweep` that somebody still writes.
         file.as_file().lock_shared().map_err(at(file.path()))?;
-        Ok(BlobWriter { file, hasher: Hasher::new(), size: 0, blobs: self.blobs.clone(), sync: self.sync })
+        Ok(BlobWriter {
+            file: Unfinished(Some(file)),
+            hasher: Hasher::new(),
+            size: 0,
+            blobs: self.blobs.clone(),
+            sync: self.sync,
+        })
     }
 
     /// Removes a blob; tells whether it was there.
@@ -154,11 +160,36 @@ impl Deref for ContentStore {
 /// A blob in the making. Dropped without [`BlobWriter::finish`], it leaves nothing.
 #[derive(Debug)]
 pub struct BlobWriter {
-    file: tempfile::NamedTempFile,
+    file: Unfinished,
     hasher: Hasher,
     size: u64,
     blobs: Blobs,
     sync: SyncPolicy,
+}
+
+/// A file that goes when it is dropped, unless it was taken. For the disk to be free of a large one takes a tenth of a second for each gigabyte,
+/// so that is a thread's affair: the name is gone at once.
+#[derive(Debug)]
+struct Unfinished(Option<tempfile::NamedTempFile>);
+
+/// A file of so many bytes is large.
+const LARGE: u64 = 64 << 20;
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let Some((file, name)) = self.0.take().map(tempfile::NamedTempFile::into_parts) else { return };
+        drop(name);
+        if file.metadata().is_ok_and(|meta| meta.len() > LARGE) {
+            // If there is no thread the file is closed here and now.
+            let _ = std::thread::Builder::new().name("close".to_owned()).spawn(move || drop(file));
+        }
+    }
+}
+
+impl Unfinished {
+    fn file(&mut self) -> io::Result<&mut tempfile::NamedTempFile> {
+        self.0.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
 }
 
 impl BlobWriter {
@@ -190,24 +221,25 @@ impl BlobWriter {
         self.size
     }
 
-    fn store(self, digest: &Digest) -> Result<(), StoreError> {
+    fn store(mut self, digest: &Digest) -> Result<(), StoreError> {
         // One of another size is torn (see above) and is replaced.
         if self.blobs.size_of(digest) == Some(self.size) {
             return Ok(());
         }
+        let Some(file) = self.file.0.take() else { return Ok(()) };
         if self.sync == SyncPolicy::EachBlob {
-            self.file.as_file().sync_data().map_err(at(self.file.path()))?;
+            file.as_file().sync_data().map_err(at(file.path()))?;
         }
         let path = self.blobs.path_of(digest);
-        seal::put(self.file.as_file(), digest);
-        crash::around(|| self.file.persist(&path)).map_err(|e| at(&path)(e.error))?;
+        seal::put(file.as_file(), digest);
+        crash::around(|| file.persist(&path)).map_err(|e| at(&path)(e.error))?;
         Ok(())
     }
 }
 
 impl Write for BlobWriter {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(buffer)?;
+        let count = self.file.file()?.write(buffer)?;
         self.hasher.update(&buffer[..count]);
         self.size += count as u64;
         Ok(count)

@@ -7,6 +7,7 @@ use kiln_layer::handle::LayerHandle;
 use kiln_layer::pack::{Content, Entries, PackEntry, PackError, Take};
 use kiln_layer::path::LayerPath;
 use kiln_layer::rows::Rows;
+use kiln_layer::stop::Stop;
 use kiln_layer::tree::Root;
 
 use crate::copy::archive::Archive;
@@ -94,7 +95,7 @@ impl CopyEntries {
 pub(crate) fn as_tree(found: &Gathered, from: &From, tmp: &Path) -> Result<CopyEntries, BuildErrorKind> {
     let mut placement = Placement::new(None, Attributes::default(), tmp);
     let dest = |_: &[u8], is_dir| if is_dir { LayerPath::root() } else { LayerPath::clean("file") };
-    placement.put(found, dest)?;
+    placement.put((found, Stop::NEVER), dest)?;
     CopyEntries::of(placement.finish(|planned| settle(planned, Some(from)))?, Some(from))
 }
 

@@ -1,9 +1,11 @@
 //! Everything that a COPY takes, before it is known where it goes.
 
 use std::collections::HashMap;
+use std::io;
 
 use kiln_dockerfile::glob::PatternSet;
 use kiln_layer::path::LayerPath;
+use kiln_layer::stop::Stop;
 use kiln_oci::digest::{Digest, Hasher};
 use kiln_plan::CopiedPath;
 
@@ -101,13 +103,14 @@ impl Linked {
 pub(crate) fn add_to_key(
     parts: &mut KeyParts,
     source: &str,
-    gathered: &Gathered,
+    (gathered, stop): (&Gathered, Stop<'_>),
     (owners, linked): (bool, &mut Linked),
 ) -> Result<(), BuildErrorKind> {
     // However it is written: what it names is told below.
     parts.add("source", LayerPath::clean(source).display(), gathered.sources.to_string());
     let (mut exact, mut name) = (Vec::new(), String::new());
     for item in gathered.items() {
+        stop.check().map_err(io::Error::from)?;
         let item = item?;
         if let Some(own) = &item.name {
             exact.clone_from(own);

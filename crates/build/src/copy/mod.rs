@@ -17,6 +17,7 @@ pub(crate) mod source;
 mod tests;
 mod walk;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -188,13 +189,13 @@ impl Reading {
     }
 
     /// Adds what was read to the key.
-    pub(crate) fn add_to_key(&self, parts: &mut KeyParts) -> Result<(), BuildErrorKind> {
+    pub(crate) fn add_to_key(&self, parts: &mut KeyParts, stop: Stop<'_>) -> Result<(), BuildErrorKind> {
         let owners = self.from.as_ref().is_some_and(From::keeps_owners);
         let mut linked = Linked::default();
         for source in &self.sources {
             match source {
                 Taken::Files { found, pattern } => {
-                    add_to_key(parts, pattern, found, (owners, &mut linked))?;
+                    add_to_key(parts, pattern, (found, stop), (owners, &mut linked))?;
                 }
                 Taken::Inline { name, content } => parts.add("inline", name, content),
                 Taken::Archive(i) => {
@@ -288,7 +289,10 @@ pub(crate) fn place(
         )?;
     }
     let from = reading.from.as_ref();
-    placement.finish(|planned| settle(planned, from))
+    placement.finish(|planned| {
+        stop.check().map_err(io::Error::from)?;
+        settle(planned, from)
+    })
 }
 
 /// Finds the layer that has the bytes of what comes from a root filesystem.
@@ -329,7 +333,7 @@ fn place_source(
         |name: &[u8], is_dir: bool| if to.into && !is_dir { to.dest.join(name) } else { to.dest.clone() };
     match source {
         // `COPY *.nope /x/` makes nothing, not even /x.
-        Taken::Files { found, .. } => placement.put(found, dest),
+        Taken::Files { found, .. } => placement.put((found, to.stop), dest),
         Taken::Inline { name, content } => {
             let bytes = content.clone().into_bytes();
             let kind = Kind::File { size: bytes.len() as u64, digest: Digest::of(&bytes) };
@@ -345,7 +349,7 @@ fn place_source(
         }
         Taken::Checkout(n) => {
             placement.take_from(Some(*n));
-            let put = placement.put(checkouts[*n].found()?, dest);
+            let put = placement.put((checkouts[*n].found()?, to.stop), dest);
             placement.take_from(None);
             put
         }

@@ -3,6 +3,7 @@
 //! Works on metadata only: the root filesystem below is asked through [`Files`], never unpacked.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
 use std::path::Path;
 
 use kiln_dockerfile::chmod::ChmodSpec;
@@ -10,6 +11,7 @@ use kiln_layer::index::{Entry, Kind, Mtime};
 use kiln_layer::pack::{Content, PackEntry};
 use kiln_layer::path::LayerPath;
 use kiln_layer::rows::Rows;
+use kiln_layer::stop::Stop;
 use kiln_oci::digest::Digest;
 
 use crate::copy::runs::{Bytes, Planned, Runs};
@@ -217,11 +219,12 @@ impl<'a> Placement<'a> {
     /// Puts sources where `dest` says, which is told the name of each and whether it is a directory.
     pub(crate) fn put(
         &mut self,
-        sources: &Gathered,
+        (sources, stop): (&Gathered, Stop<'_>),
         dest: impl Fn(&[u8], bool) -> LayerPath,
     ) -> Result<(), BuildErrorKind> {
         let mut to = LayerPath::root();
         for item in sources.items() {
+            stop.check().map_err(io::Error::from)?;
             let mut item = item?;
             if let Some(name) = &item.name {
                 self.next_source();

@@ -230,8 +230,9 @@ fn files_that_are_not_held_find_the_same_places() {
             }
             for gathered in &all {
                 let dest = LayerPath::clean("d");
-                placement
-                    .put(gathered, |name, is_dir| if is_dir { dest.clone() } else { dest.join(name) })?;
+                placement.put((gathered, Stop::NEVER), |name, is_dir| {
+                    if is_dir { dest.clone() } else { dest.join(name) }
+                })?;
             }
             let rows = placement.finish(|_| Ok(()))?;
             let rows: Vec<_> = rows.iter().map(|row| row.expect("reads")).collect();

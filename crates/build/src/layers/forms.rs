@@ -26,7 +26,7 @@ use crate::layers::relay::ahead;
 use crate::layers::{Layer, Pulled, import, trees};
 use crate::report::{Reporter, Transfer, short};
 use crate::request::{Compression, LayerForm};
-use crate::store::Store;
+use crate::store::{Store, Temporary};
 
 /// The name of a blob form: what is written into it, and how.
 pub(crate) fn form_name(form: &LayerForm) -> String {
@@ -135,13 +135,13 @@ pub(crate) fn ensure_tree(
 
 /// A layer that is being unpacked into a temporary directory; dropped, nothing of it stays.
 pub(crate) struct UnfinishedTree {
-    dir: tempfile::TempDir,
+    dir: Temporary,
     unpacker: Unpacker<'static>,
 }
 
 impl UnfinishedTree {
     pub(crate) fn new(store: &Store) -> Result<Self, BuildErrorKind> {
-        let dir = tempfile::Builder::new().prefix("tree-").tempdir_in(store.tmp())?;
+        let dir = store.temporary("tree-")?;
         let unpacker = Unpacker::new(dir.path(), Form::Overlay, store.owners())?;
         Ok(Self { dir, unpacker })
     }
@@ -156,7 +156,7 @@ impl UnfinishedTree {
         let path = store.tree_path(&layer.id);
         let _turn = store.lock(&format!("tree-{}", layer.id.hex())).map_err(|e| e.kind)?;
         if path.exists() {
-            return Ok(crate::remove::remove_tree(&self.dir.keep())?);
+            return Ok(());
         }
         let finished = self.finish(below)?;
         Ok(around(|| fs_err::rename(finished, path))?)
@@ -168,7 +168,8 @@ impl UnfinishedTree {
     }
 }
 
-/// Takes the directory `dir`, which holds exactly what `index` tells, as the tree of a new layer: a rename, no copy.
+/// Takes the directory `dir`, which holds exactly what `index` tells, as the tree of a new layer: a rename, no copy. If there is that layer
+/// already, the directory stays where it is.
 pub(crate) fn keep_tree(store: &Store, index: Index, dir: &Path) -> Result<Layer, BuildErrorKind> {
     let identity = save_index(store, &index)?;
     place_tree(store, &identity.layer, dir)?;
@@ -179,7 +180,7 @@ fn place_tree(store: &Store, id: &Digest, dir: &Path) -> Result<(), BuildErrorKi
     let path = store.tree_path(id);
     let _turn = store.lock(&format!("tree-{}", id.hex())).map_err(|e| e.kind)?;
     if path.exists() {
-        return Ok(crate::remove::remove_tree(dir)?);
+        return Ok(());
     }
     Ok(around(|| fs_err::rename(dir, &path))?)
 }
@@ -227,11 +228,11 @@ fn whole_tree(
     below: &View,
     stop: Stop<'_>,
 ) -> Result<Layer, BuildErrorKind> {
-    let unfinished = tempfile::Builder::new().prefix("tree-").tempdir_in(store.tmp())?;
+    let unfinished = store.temporary("tree-")?;
     let unpacker = Unpacker::new(unfinished.path(), Form::Overlay, store.owners())?;
     write_tree(entries, &[], unpacker.above(below).until(stop))?;
     let layer = save_entries(store, entries)?;
-    place_tree(store, &layer.id, &unfinished.keep())?;
+    place_tree(store, &layer.id, unfinished.path())?;
     Ok(layer)
 }
 

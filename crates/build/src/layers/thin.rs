@@ -17,12 +17,10 @@ use kiln_layer::squash::squash;
 use kiln_layer::unpack::{Form, Unpacker};
 use kiln_layer::view::View;
 use kiln_oci::digest::Digest;
-use tempfile::TempDir;
 
 use crate::error::BuildErrorKind;
 use crate::layers::Layer;
-use crate::remove::remove_tree;
-use crate::store::Store;
+use crate::store::{Store, Temporary};
 
 /// So many thin layers share a directory.
 const TOGETHER: usize = 16;
@@ -48,14 +46,7 @@ struct Known {
 struct Squash {
     /// The layers in it and all below them, whose directories may show through.
     layers: Vec<Digest>,
-    dir: TempDir,
-}
-
-impl Drop for Squash {
-    fn drop(&mut self) {
-        // Its directories may have modes that keep their owner out, too.
-        let _ = remove_tree(self.dir.path());
-    }
+    dir: Temporary,
 }
 
 struct Wanted {
@@ -89,7 +80,7 @@ impl Squashes {
     /// Makes the directory that would serve next; `false` if there is none.
     pub(crate) fn prepare(&self, store: &Store) -> Result<bool, BuildErrorKind> {
         let Some(Wanted { layers, view, below }) = self.known().wanted.take() else { return Ok(false) };
-        let dir = tempfile::Builder::new().prefix("thin-").tempdir_in(store.tmp())?;
+        let dir = store.temporary("thin-")?;
         let squash = Squash { layers, dir };
         write(store, squash.dir.path(), &view, below)?;
         self.known().made.push(squash);

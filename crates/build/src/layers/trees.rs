@@ -118,7 +118,7 @@ pub(crate) fn amend(
         return Ok(None);
     }
     let Some(changes) = amendment(entries, &model.index, below)? else { return Ok(None) };
-    let unfinished = tempfile::Builder::new().prefix("tree-").tempdir_in(store.tmp())?;
+    let unfinished = store.temporary("tree-")?;
     fs_err::write(unfinished.path().join(BASE), model.id.to_string())?;
     let mut gone: Vec<u8> = changes.gone().flat_map(|path| [b"\0", path.as_bytes()].concat()).collect();
     gone.push(0);

@@ -8,13 +8,12 @@ use kiln_layer::stop::Stop;
 use kiln_oci::crash::around;
 use kiln_oci::digest::Digest;
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 
 use crate::error::{BuildErrorKind, RemoteError};
 use crate::remote::port::{Access, Repositories, Resolved};
 use crate::remove::remove_tree;
 use crate::report::Reporter;
-use crate::store::{Store, note_use, read_json, write_json};
+use crate::store::{Store, Temporary, note_use, read_json, write_json};
 
 /// Remote sources of one build.
 pub(crate) struct Sources<'a> {
@@ -101,8 +100,8 @@ impl<'a> Sources<'a> {
     }
 
     /// An empty folder for unfinished things.
-    pub(super) fn place(&self) -> std::io::Result<TempDir> {
-        tempfile::Builder::new().prefix("source-").tempdir_in(self.store.tmp())
+    pub(super) fn place(&self) -> std::io::Result<Temporary> {
+        self.store.temporary("source-")
     }
 
     pub(super) fn repositories(&self) -> Result<&'a dyn Repositories, RemoteError> {

@@ -73,7 +73,7 @@ fn add_bound(
     }
     let opened = work.open(from)?;
     let found = gather(opened.files(), &CopiedPath::whole(source), looking(work, &work.store.tmp()))?;
-    add_gathered(parts, source, &found, (opened.keeps_owners(), linked))?;
+    add_gathered(parts, source, (&found, work.reporter.stop()), (opened.keeps_owners(), linked))?;
     Ok(Some((opened, found)))
 }
 

@@ -17,6 +17,7 @@ use crate::error::{BuildError, BuildErrorKind};
 use crate::store::imports::Imports;
 use crate::store::lock::Lock;
 use crate::store::opening::{self, Found};
+use crate::store::temporary::{Sweeper, Temporary};
 
 /// The lock that builds share and collection takes alone.
 pub(crate) const COLLECT: &str = "collect";
@@ -68,6 +69,7 @@ pub struct Store {
     /// The lease of this process, while there is one.
     lease: Arc<Mutex<Weak<Lock>>>,
     imports: Arc<Imports>,
+    sweeper: Arc<Sweeper>,
 }
 
 const FOLDERS: [&str; 13] = [
@@ -122,6 +124,7 @@ impl Store {
             older,
             lease: Arc::default(),
             imports: Arc::default(),
+            sweeper: Arc::default(),
         })
     }
 
@@ -153,6 +156,11 @@ impl Store {
     /// Unfinished things; each starts with a random name.
     pub fn tmp(&self) -> PathBuf {
         self.root.join("tmp")
+    }
+
+    /// A temporary directory whose name begins with `prefix`.
+    pub(crate) fn temporary(&self, prefix: &str) -> io::Result<Temporary> {
+        Temporary::new(&self.tmp(), prefix, &self.sweeper)
     }
 
     /// What caches elsewhere offer to the build under way.

@@ -10,6 +10,7 @@ mod lock;
 mod opening;
 mod parts;
 mod record;
+mod temporary;
 
 pub(crate) use imports::{Offer, OfferedBase, OfferedBlob, ToldBase};
 pub(crate) use layout::{AMENDED, COLLECT, GATE, STAMP};
@@ -17,3 +18,4 @@ pub use layout::{Store, lease_of};
 pub use lock::Lock;
 pub(crate) use parts::{read_parts, write_parts};
 pub(crate) use record::{keep_same, note_use, read_json, write_bytes, write_json, write_same, write_with};
+pub(crate) use temporary::Temporary;

@@ -15,12 +15,13 @@ use kiln_build::request::{Compression, LayerForm};
 
 use crate::Case;
 use crate::ground::Ground;
-use crate::shelf::{FOR_EVER, Tape};
+use crate::shelf::{FOR_EVER, Tape, busybox};
 
 pub(crate) const CASES: &[Case] = &[
     ("stopping: a failure ends downloads and checkouts", servers),
     ("stopping: an image that is not there ends the question for another", questions),
     ("stopping: a failure ends the hashing of a large file", hashing),
+    ("stopping: a command whose changes are being read says that it was cancelled", changes),
     ("stopping: the build after a failed one asks again", resumed),
     ("stopping: Ctrl-C ends a block that takes long", compressing),
 ];
@@ -148,6 +149,26 @@ fn hashing() {
     let error = ground.engine().build(&request, &sink, &never).err().unwrap();
     assert!(matches!(error.kind, BuildErrorKind::Fetch { .. }), "{error:?}");
     assert!(began.elapsed() < FOR_EVER);
+}
+
+/// The file that the command leaves takes many minutes to read, so that is where the failure finds it.
+fn changes() {
+    let ground = Ground::with_run();
+    ground.shelf.put("base", &[busybox()], |_| {});
+    let text =
+        "FROM base AS a\nRUN truncate -s 500G /huge\nFROM base\nRUN sleep 1; exit 1\nCOPY --from=a /huge /\n";
+    let outcomes = Mutex::new(Vec::new());
+    let sink = |event| {
+        if let Event::Finished { outcome, .. } = event {
+            outcomes.lock().unwrap().push(outcome);
+        }
+    };
+    let never = AtomicBool::new(false);
+    let error = ground.engine().build(&ground.request(text), &sink, &never).err().unwrap();
+    assert!(matches!(error.kind, BuildErrorKind::Exit { code: 1, .. }), "{error:?}");
+    let outcomes = outcomes.into_inner().unwrap();
+    let count = |of: &TaskOutcome| outcomes.iter().filter(|outcome| *outcome == of).count();
+    assert_eq!((count(&TaskOutcome::Failed), count(&TaskOutcome::Cancelled)), (1, 1), "{outcomes:?}");
 }
 
 fn resumed() {

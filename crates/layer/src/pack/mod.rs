@@ -14,6 +14,7 @@ use crate::index::{Entry, Index, Kind};
 use crate::pack::content::{Altered, Checked, Opened, Sources, is_empty};
 use crate::path::LayerPath;
 use crate::rows::HELD;
+use crate::stop::Stop;
 use crate::tar::scan::{Sink, scan};
 use crate::tar::write::{TarWriter, written_mtime};
 use crate::tar::{Body, Member, TarError};
@@ -80,6 +81,27 @@ impl<T: AsRef<[PackEntry]> + ?Sized> Entries for T {
 
     fn each(&self, take: &mut Take<'_>) -> Result<(), PackError> {
         self.as_ref().iter().try_for_each(take)
+    }
+}
+
+/// Entries of which no more come when it is time to stop: then that is the error, as a [`PackError::List`] with [`crate::stop::Stopped`].
+pub struct Until<'a> {
+    /// All of them.
+    pub entries: &'a dyn Entries,
+    /// Says when.
+    pub stop: Stop<'a>,
+}
+
+impl Entries for Until<'_> {
+    fn count(&self) -> Result<usize, PackError> {
+        self.entries.count()
+    }
+
+    fn each(&self, take: &mut Take<'_>) -> Result<(), PackError> {
+        self.entries.each(&mut |item| {
+            self.stop.check().map_err(|stopped| PackError::List { source: stopped.into() })?;
+            take(item)
+        })
     }
 }
 
