@@ -122,6 +122,8 @@ impl Archive {
         dest: &LayerPath,
     ) -> Result<(), BuildErrorKind> {
         let Some(handle) = self.handle() else { return Ok(()) };
+        // Only of files with several names is it remembered which they are: archives of very many files exist.
+        let several = handle.index.hard_linked()?;
         for (place, entry) in handle.index.iter().enumerate() {
             let entry = entry?;
             // `./` is about the folder that was packed, not about where it goes.
@@ -141,7 +143,8 @@ impl Archive {
                 }
                 Kind::File { .. } => {
                     let bytes = Bytes::Archive(number, entry.path.clone());
-                    (entry.kind.clone(), bytes, Some((number as u64, place as u64)))
+                    let is_linked = several.contains(&entry.path);
+                    (entry.kind.clone(), bytes, is_linked.then_some((number as u64, place as u64)))
                 }
                 Kind::Hardlink { target } => {
                     let index = &handle.index;
