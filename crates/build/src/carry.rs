@@ -1,6 +1,7 @@
 //! `--cache-to`: from what was built to an artifact that `offered` reads.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -57,8 +58,11 @@ impl Engine {
     ) -> Result<Exported, BuildError> {
         let reporter = Reporter::new(sink, cancel);
         let _lease = self.store.lease()?;
+        let spool = tempfile::Builder::new().prefix("indexes-").tempdir_in(self.store.tmp());
+        let spool = spool.map_err(BuildErrorKind::Io)?;
         let mut export = Export {
             store: &self.store,
+            spool: spool.path(),
             place,
             options,
             reporter: &reporter,
@@ -77,6 +81,8 @@ impl Engine {
 /// An artifact in the making.
 struct Export<'a> {
     store: &'a Store,
+    /// Where large indexes wait.
+    spool: &'a Path,
     place: &'a dyn ArtifactPlace,
     options: &'a CacheOptions,
     reporter: &'a Reporter<'a>,
@@ -155,9 +161,8 @@ impl Export<'_> {
     }
 
     fn index(&mut self, layer: &Layer) -> Result<Descriptor, BuildErrorKind> {
-        let bytes = import::index_blob(&*layer.index(self.store)?)?;
-        let descriptor = Descriptor::of(INDEX, &bytes);
-        self.bring(&descriptor, BlobBytes::Memory(bytes.into()));
+        let (descriptor, bytes) = import::stored_index(&*layer.index(self.store)?, INDEX, self.spool)?;
+        self.bring(&descriptor, bytes);
         Ok(descriptor)
     }
 

@@ -24,7 +24,7 @@ use crate::caches::{Which, alone, chosen, list, read};
 use crate::engine::Engine;
 use crate::error::{BuildError, BuildErrorKind};
 use crate::event::{Sink, TaskKind, TaskOutcome};
-use crate::layers::import::index_blob;
+use crate::layers::import::stored_index;
 use crate::report::Reporter;
 use crate::schedule::side_by_side;
 use crate::store::Store;
@@ -100,7 +100,7 @@ struct Export<'a> {
     store: &'a Store,
     reporter: &'a Reporter<'a>,
     threads: usize,
-    /// Where new chunks wait.
+    /// Where new chunks and large indexes wait.
     spool: &'a Path,
     /// Chunks that need not be made again.
     known: HashMap<Digest, Chunk>,
@@ -134,9 +134,7 @@ impl Export<'_> {
         }
         let chunks = if data.is_dir() { self.chunks(&data, &index)? } else { Vec::new() };
         self.bytes += chunks.iter().map(|chunk| chunk.size).sum::<u64>();
-        let bytes = index_blob(&index)?;
-        let descriptor = Descriptor::of(INDEX, &bytes);
-        let bytes = BlobBytes::Memory(bytes.into());
+        let (descriptor, bytes) = stored_index(&index, INDEX, self.spool)?;
         self.blobs.push(ArtifactBlob { descriptor: descriptor.clone(), bytes, anew: false });
         self.caches.caches.insert(id.to_owned(), Cache { index: descriptor, chunks });
         Ok(())

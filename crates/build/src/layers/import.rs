@@ -3,7 +3,9 @@
 //! A cache is trusted in what it says of keys: that a step with this key gave a layer with this content. What it says of a layer is
 //! proved: an index hashes to the layer's id, a blob to its digest, its tar to its diff id and its files to the content.
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use kiln_layer::codec::{self, CodecError, Encoder};
@@ -12,14 +14,14 @@ use kiln_layer::index::{Entry, Index};
 use kiln_layer::rows::HELD;
 use kiln_layer::tar::TarError;
 use kiln_layer::tar::scan::{NullSink, scan};
-use kiln_oci::artifact::{ArtifactError, copy_verified, read_small};
+use kiln_oci::artifact::{ArtifactError, BlobBytes, copy_verified, read_small};
 use kiln_oci::descriptor::Descriptor;
-use kiln_oci::digest::{DiffId, Digest};
+use kiln_oci::digest::{DiffId, Digest, Hasher};
 use kiln_oci::source::SourceErrorKind;
 
 use crate::error::BuildErrorKind;
 use crate::key;
-use crate::layers::kept::{Blob, add_blob, blobs, format_of, save_index_as};
+use crate::layers::kept::{Blob, FEW, add_blob, blobs, format_of, save_index_as};
 use crate::store::{Offer, OfferedBlob, Store, ToldBase};
 
 /// The most that an index may have, in bytes: some ten million files.
@@ -27,7 +29,26 @@ const LARGEST_INDEX: u64 = 1 << 30;
 
 /// An index as it lies in a cache. The same index gives the same bytes: where files are in a tar that somebody may have is left out.
 pub(crate) fn index_blob(index: &Index) -> io::Result<Vec<u8>> {
-    let mut packed = zstd::stream::write::Encoder::new(Vec::new(), 3)?;
+    pack_index(index, Vec::new())
+}
+
+/// The same as a blob, that of a large index in a new file in `dir`.
+pub(crate) fn stored_index(
+    index: &Index,
+    media_type: &str,
+    dir: &Path,
+) -> io::Result<(Descriptor, BlobBytes)> {
+    if index.len() <= FEW {
+        let bytes = index_blob(index)?;
+        return Ok((Descriptor::of(media_type, &bytes), BlobBytes::Memory(bytes.into())));
+    }
+    let (file, path) = tempfile::NamedTempFile::new_in(dir)?.keep()?;
+    let Hashed { hasher, size, .. } = pack_index(index, Hashed { file, hasher: Hasher::new(), size: 0 })?;
+    Ok((Descriptor::new(media_type, hasher.finish(), size), BlobBytes::File(path)))
+}
+
+fn pack_index<W: Write>(index: &Index, to: W) -> io::Result<W> {
+    let mut packed = zstd::stream::write::Encoder::new(to, 3)?;
     let mut encoder = Encoder::new(index.len());
     for entry in index {
         encoder.push(&Entry { offset: None, ..entry? });
@@ -35,6 +56,26 @@ pub(crate) fn index_blob(index: &Index) -> io::Result<Vec<u8>> {
     }
     packed.write_all(&encoder.finish(index.opaque()))?;
     packed.finish()
+}
+
+/// A file, and what was written to it.
+struct Hashed {
+    file: File,
+    hasher: Hasher,
+    size: u64,
+}
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.size += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// The name of a layer of which only its blob is known: what is in it can be proved, the exact times of its files not.

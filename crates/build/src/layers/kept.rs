@@ -69,7 +69,7 @@ pub(crate) struct IndexWriter<'a> {
 }
 
 /// Up to so many entries an index stays in memory until it is whole.
-const FEW: usize = 4096;
+pub(crate) const FEW: usize = 4096;
 
 impl<'a> IndexWriter<'a> {
     /// For a layer of `count` entries.
