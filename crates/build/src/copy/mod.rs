@@ -258,10 +258,10 @@ pub(crate) fn place(
     };
     let attributes = Attributes { owner: owner.map(|ids| (ids.uid, ids.gid)), chmod, made: Mtime::default() };
     let mut placement = Placement::new((!op.link).then_some(below), attributes, tmp);
-    if !reading.archives.is_empty() {
-        placement.expect_archives();
-    }
     let dest = LayerPath::clean(&op.dest);
+    if !reading.archives.is_empty() && (reading.sources.len() > 1 || placement.has_something_in(&dest)?) {
+        placement.hold_files();
+    }
     let count: usize = reading
         .sources
         .iter()

@@ -85,9 +85,17 @@ impl<'a> Placement<'a> {
         Ok(dest)
     }
 
-    /// Says that an archive is going to be unpacked, which must be known before anything is put.
-    pub(crate) fn expect_archives(&mut self) {
+    /// Says that members of archives may take the place of what was put, which must be known before anything is. Those of one alone are
+    /// never in each other's way, but by links that stand at their destination already; see [`Placement::has_something_in`].
+    pub(crate) fn hold_files(&mut self) {
         self.hold_files = true;
+    }
+
+    /// Whether there is something in `dest`, links followed, in the root filesystem below.
+    pub(crate) fn has_something_in(&self, dest: &LayerPath) -> Result<bool, BuildErrorKind> {
+        let Some(files) = self.below else { return Ok(false) };
+        let dest = self.resolve(dest, true)?;
+        Ok(files.node(&dest)?.is_some_and(|node| node.is_dir()) && files.children(&dest)?.next().is_some())
     }
 
     /// The archive is unpacked.

@@ -226,7 +226,7 @@ fn files_that_are_not_held_find_the_same_places() {
         let place = |held: bool| {
             let mut placement = Placement::new(Some(&below), Attributes::default(), tmp.path());
             if held {
-                placement.expect_archives();
+                placement.hold_files();
             }
             for gathered in &all {
                 let dest = LayerPath::clean("d");
