@@ -42,8 +42,10 @@ pub(crate) fn main(control: &UnixStream) -> io::Result<()> {
     while let Some(ground) = wire::receive::<Ground>(control)? {
         let streams = Streams::receive(control, &ground)?;
         let sandbox = Sandbox::begin(&ground, streams, control);
-        // If the caller is gone so is process 1 with this process.
-        let Some(request) = Frame::receive(control)? else { return Ok(()) };
+        let Some(request) = Frame::receive(control)? else {
+            sandbox.iter().for_each(Sandbox::abandon);
+            return Ok(());
+        };
         if let Err(error) = sandbox.and_then(|sandbox| sandbox.run(&request, control)) {
             report(control, &Report::Failed(error));
         }
@@ -107,6 +109,12 @@ impl Sandbox {
                 Err(Error::Namespaces { source })
             }
         }
+    }
+
+    /// Ends process 1, whom nobody asks for anything any more.
+    fn abandon(&self) {
+        let _ = rustix::process::kill_process(self.inner, Signal::KILL);
+        let _ = rustix::process::waitpid(Some(self.inner), WaitOptions::empty());
     }
 
     /// Has the request done, and waits until nothing is left of it.
