@@ -1,6 +1,6 @@
 //! Several layers made one: what they do together to whatever lies below them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use crate::handle::LayerHandle;
 use crate::index::{Entry, Kind};
 use crate::pack::PackEntry;
 use crate::path::LayerPath;
+use crate::places::forget_below;
 use crate::view::implicit_directory;
 
 /// What [`crate::pack::write_tree`] takes to make one tree of several layers. It is held as a whole, so this is for small ones.
@@ -30,21 +31,21 @@ pub fn squash(layers: &[Arc<LayerHandle>]) -> io::Result<Squashed> {
         for dir in layer.index.opaque() {
             sum.directory(dir);
             sum.clear(dir);
-            sum.opaque.insert(dir.clone());
+            sum.opaque.insert(dir.clone(), ());
         }
         for entry in &*layer.index {
             sum.add(number, entry?);
         }
     }
     let entries = sum.entries.into_values().map(|(number, entry)| PackEntry::of(&layers[number], &entry));
-    Ok(Squashed { entries: entries.collect(), opaque: sum.opaque.into_iter().collect() })
+    Ok(Squashed { entries: entries.collect(), opaque: sum.opaque.into_keys().collect() })
 }
 
 #[derive(Default)]
 struct Sum {
     /// Each with the number of its layer.
     entries: BTreeMap<LayerPath, (usize, Entry)>,
-    opaque: BTreeSet<LayerPath>,
+    opaque: BTreeMap<LayerPath, ()>,
 }
 
 impl Sum {
@@ -65,7 +66,7 @@ impl Sum {
             .collect();
         for dir in missing {
             self.entries.insert(dir.clone(), (0, implicit_directory(dir.clone())));
-            self.opaque.insert(dir);
+            self.opaque.insert(dir, ());
         }
     }
 
@@ -75,18 +76,8 @@ impl Sum {
 
     /// Forgets what is below `path`, and that it hides anything.
     fn clear(&mut self, path: &LayerPath) {
-        // No name is a single NUL, so that one stands before all names.
-        let first = path.join([0]);
-        let below = |found: &&LayerPath| found.is_within(path);
-        let gone: Vec<LayerPath> =
-            self.entries.range(first.clone()..).map(|(found, _)| found).take_while(below).cloned().collect();
-        for found in gone {
-            self.entries.remove(&found);
-        }
-        let gone: Vec<LayerPath> = self.opaque.range(first..).take_while(below).cloned().collect();
-        for found in gone {
-            self.opaque.remove(&found);
-        }
+        forget_below(&mut self.entries, path);
+        forget_below(&mut self.opaque, path);
         self.opaque.remove(path);
     }
 }

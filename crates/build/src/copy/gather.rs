@@ -1,6 +1,7 @@
 //! Everything that a COPY takes, before it is known where it goes.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::io;
 
 use kiln_dockerfile::glob::PatternSet;
@@ -109,6 +110,7 @@ pub(crate) fn add_to_key(
     // However it is written: what it names is told below.
     parts.add("source", LayerPath::clean(source).display(), gathered.sources.to_string());
     let (mut exact, mut name) = (Vec::new(), String::new());
+    let (mut path, mut value) = (String::new(), String::new());
     for item in gathered.items() {
         stop.check().map_err(io::Error::from)?;
         let item = item?;
@@ -116,36 +118,43 @@ pub(crate) fn add_to_key(
             exact.clone_from(own);
             name = String::from_utf8_lossy(own).into_owned();
         }
-        let path =
-            if item.below.is_root() { name.clone() } else { format!("{name}{}", item.below.display()) };
-        let mut value = describe(&exact, &item, owners);
+        path.clone_from(&name);
+        if !item.below.is_root() {
+            path.push('/');
+            path.push_str(&String::from_utf8_lossy(item.below.as_bytes()));
+        }
+        value.clear();
+        describe(&mut value, &exact, &item, owners);
         // Which names belong to one file counts; the inode numbers that tell so do not.
         if let Some(first) = linked.earlier(&item.node) {
-            value = format!("{value} linked to {first}");
+            say(&mut value, format_args!(" linked to {first}"));
         }
-        parts.add("file", path, value);
+        parts.add("file", &path, &value);
     }
     Ok(())
 }
 
-/// One line that changes whenever the copied file would; `source` is the name of its source.
-fn describe(source: &[u8], item: &Item, owners: bool) -> String {
+/// Appends to `line` what changes whenever the copied file would; `source` is the name of its source.
+fn describe(line: &mut String, source: &[u8], item: &Item, owners: bool) {
     let node = &item.node;
-    let what = match &node.kind {
+    match &node.kind {
         NodeKind::File { size } => {
-            format!("file {size} {}", item.digest.map_or_else(String::new, |d| d.hex()))
+            say(line, format_args!("file {size} "));
+            line.push_str(&item.digest.map_or_else(String::new, |digest| digest.hex()));
         }
-        NodeKind::Directory => "directory".to_owned(),
-        NodeKind::Symlink { target } => format!("symlink {}", Digest::of(target).hex()),
-        NodeKind::CharDevice { major, minor } => format!("char {major} {minor}"),
-        NodeKind::BlockDevice { major, minor } => format!("block {major} {minor}"),
-        NodeKind::Fifo => "fifo".to_owned(),
-    };
-    let owner = if owners { format!(" {}:{}", node.uid, node.gid) } else { String::new() };
-    let plain = format!("{what} {:04o}{owner}", node.mode);
+        NodeKind::Directory => line.push_str("directory"),
+        NodeKind::Symlink { target } => say(line, format_args!("symlink {}", Digest::of(target).hex())),
+        NodeKind::CharDevice { major, minor } => say(line, format_args!("char {major} {minor}")),
+        NodeKind::BlockDevice { major, minor } => say(line, format_args!("block {major} {minor}")),
+        NodeKind::Fifo => line.push_str("fifo"),
+    }
+    say(line, format_args!(" {:04o}", node.mode));
+    if owners {
+        say(line, format_args!(" {}:{}", node.uid, node.gid));
+    }
     let is_text = |name: &[u8]| std::str::from_utf8(name).is_ok();
     if node.xattrs.is_empty() && is_text(source) && is_text(item.below.as_bytes()) {
-        return plain;
+        return;
     }
     // The lossy forms of names that are not UTF-8 could stand for two names in the key.
     let mut exact = Hasher::new();
@@ -155,5 +164,10 @@ fn describe(source: &[u8], item: &Item, owners: bool) -> String {
         exact.part(name);
         exact.part(value);
     }
-    format!("{plain} {}", exact.finish().hex())
+    say(line, format_args!(" {}", exact.finish().hex()));
+}
+
+/// Appends to `line`, which never fails.
+fn say(line: &mut String, what: std::fmt::Arguments<'_>) {
+    let _ = line.write_fmt(what);
 }
