@@ -259,9 +259,6 @@ pub(crate) fn place(
     let attributes = Attributes { owner: owner.map(|ids| (ids.uid, ids.gid)), chmod, made: Mtime::default() };
     let mut placement = Placement::new((!op.link).then_some(below), attributes, tmp);
     let dest = LayerPath::clean(&op.dest);
-    if !reading.archives.is_empty() && (reading.sources.len() > 1 || placement.has_something_in(&dest)?) {
-        placement.hold_files();
-    }
     let count: usize = reading
         .sources
         .iter()
@@ -270,6 +267,9 @@ pub(crate) fn place(
             _ => 1,
         })
         .sum();
+    if !reading.archives.is_empty() && (count > 1 || placement.has_something_in(&dest)?) {
+        placement.hold_files();
+    }
     let into = into_directory(op) || placement.is_directory(&dest)?;
     // A link that is itself the destination is written through, wherever it leads to inside the root.
     let dest = if into { dest } else { placement.resolve(&dest, true)? };

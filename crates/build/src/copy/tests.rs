@@ -165,6 +165,31 @@ fn runs_are_one_sorted_list_in_which_the_last_counts() {
     }
 }
 
+/// Some paths, none below what is no directory; sorted.
+fn tree(random: &mut Random) -> Vec<(LayerPath, NodeKind)> {
+    let mut all = Imagined::default();
+    for _ in 0..random.below(12) {
+        let depth = 1 + random.below(3);
+        let path: Vec<&str> = (0..depth).map(|_| random.pick(&NAMES[..5])).collect();
+        let kind = match random.below(6) {
+            0 => NodeKind::Directory,
+            1 => NodeKind::Symlink { target: random.pick(&["b", "/a", "../a0", "nowhere"]).into() },
+            _ => NodeKind::File { size: 1 },
+        };
+        all.add(&LayerPath::clean(path.join("/")), kind);
+    }
+    all.0.retain(|path, _| !path.is_root());
+    let reachable = |path: &LayerPath| {
+        let mut above = std::iter::successors(path.parent(), LayerPath::parent);
+        above.all(|dir| dir.is_root() || all.0[&dir] == NodeKind::Directory)
+    };
+    all.0
+        .iter()
+        .filter(|(path, _)| reachable(path))
+        .map(|(path, kind)| (path.clone(), kind.clone()))
+        .collect()
+}
+
 /// One to three sources, one of which may stand for a directory with something in it.
 fn sources(random: &mut Random, tmp: &std::path::Path) -> Gathered {
     let mut gathered = Gathered::new(tmp);
@@ -183,25 +208,10 @@ fn sources(random: &mut Random, tmp: &std::path::Path) -> Gathered {
             gathered.push(&item(Some(name), LayerPath::root(), file)).expect("pushes");
             continue;
         }
-        let mut below = Imagined::default();
-        for _ in 0..random.below(12) {
-            let depth = 1 + random.below(3);
-            let path: Vec<&str> = (0..depth).map(|_| random.pick(&NAMES[..5])).collect();
-            let kind = match random.below(6) {
-                0 => NodeKind::Directory,
-                1 => NodeKind::Symlink { target: random.pick(&["b", "/a", "../a0", "nowhere"]).into() },
-                _ => NodeKind::File { size: 1 },
-            };
-            below.add(&LayerPath::clean(path.join("/")), kind);
-        }
-        below.0.retain(|path, _| !path.is_root());
-        let reachable = |path: &LayerPath| {
-            let mut above = std::iter::successors(path.parent(), LayerPath::parent);
-            above.all(|dir| dir.is_root() || below.0[&dir] == NodeKind::Directory)
-        };
+        let tree = tree(random);
         gathered.push(&item(Some(name), LayerPath::root(), NodeKind::Directory)).expect("pushes");
-        for (path, kind) in below.0.iter().filter(|(path, _)| reachable(path)) {
-            gathered.push(&item(None, path.clone(), kind.clone())).expect("pushes");
+        for (path, kind) in tree {
+            gathered.push(&item(None, path, kind)).expect("pushes");
         }
     }
     gathered
@@ -248,4 +258,51 @@ fn files_that_are_not_held_find_the_same_places() {
         }
     }
     assert!(done > 200 && refused > 200, "{done} placed, {refused} refused");
+}
+
+/// What one archive has, unpacked where nothing is yet. Directories above a member may be left out, and files may be one.
+#[test]
+fn members_that_are_not_held_find_the_same_places() {
+    let tmp = tempfile::tempdir().expect("a directory");
+    let (mut random, mut done) = (Random(5), 0);
+    for round in 0..1500 {
+        let mut below = Imagined::default();
+        below.add(&LayerPath::clean("d/e"), NodeKind::Directory);
+        below.add(&LayerPath::clean("l"), NodeKind::Symlink { target: b"d/e".to_vec() });
+        let dest = LayerPath::clean(random.pick(&["d/e", "l", "l/new", "new/er", "d/e/.."]));
+        let mut members = tree(&mut random);
+        members.retain(|(_, kind)| *kind != NodeKind::Directory || random.below(3) > 0);
+        let one_file = |random: &mut Random| random.below(4) == 0;
+        let links: Vec<bool> = members.iter().map(|_| one_file(&mut random)).collect();
+        let place = |held: bool| {
+            let mut placement = Placement::new(Some(&below), Attributes::default(), tmp.path());
+            if held {
+                placement.hold_files();
+            } else if placement.has_something_in(&dest)? {
+                return Ok(None);
+            }
+            let dest = placement.unpack_into(&dest)?;
+            for ((path, kind), linked) in members.iter().zip(&links) {
+                let Planned { mut entry, .. } = file("", 0);
+                let mut bytes = (Bytes::None, None);
+                match kind {
+                    NodeKind::Directory => entry.kind = Kind::Directory,
+                    NodeKind::Symlink { target } => entry.kind = Kind::Symlink { target: target.clone() },
+                    _ => bytes = (Bytes::Archive(0, path.clone()), linked.then_some((0, 1))),
+                }
+                placement.put_entry(entry, &dest.join(path.as_bytes()), true, bytes)?;
+            }
+            placement.unpacked();
+            let rows = placement.finish(|_| Ok(()))?;
+            let rows = rows.iter().map(|row| row.map(|row| (row.entry, row.bytes)));
+            Ok::<_, BuildErrorKind>(Some(rows.collect::<Result<Vec<_>, _>>()?))
+        };
+        let (held, other) = (place(true).expect("places"), place(false).expect("places"));
+        match other {
+            Some(_) => assert_eq!(held, other, "round {round}"),
+            None => assert_eq!(dest, LayerPath::clean("d"), "round {round}: there is something"),
+        }
+        done += usize::from(other.is_some());
+    }
+    assert!(done > 1000, "{done} of 1500");
 }
