@@ -36,6 +36,7 @@ pub(crate) fn full(work: &Work) -> Result<Tally, Failure> {
 /// One build with little room, and one with enough; whether the first one failed.
 fn one(work: &Work, disk: &Disk, chance: &mut Chance) -> Result<bool, Failure> {
     let kiln = work.kiln(&disk.at.join("store"));
+    disk.leave(u64::MAX)?;
     if kiln.store.exists() {
         fs_err::remove_dir_all(&kiln.store)?;
     }
@@ -43,7 +44,9 @@ fn one(work: &Work, disk: &Disk, chance: &mut Chance) -> Result<bool, Failure> {
     if chance.below(2) == 0 {
         kiln.build_right((variant + 1) % VARIANTS)?;
     }
-    let room = chance.below(work.bytes * 11 / 10) & !4095;
+    // Once in a while not even a store can be begun.
+    let bound = if chance.below(4) == 0 { 64 << 10 } else { work.bytes * 11 / 10 };
+    let room = chance.below(bound) & !4095;
     disk.leave(room)?;
     let mut command = kiln.build_command(variant);
     let output = command.output()?;

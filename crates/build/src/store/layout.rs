@@ -85,10 +85,20 @@ fn is_ours(name: &OsStr) -> bool {
 }
 
 impl Store {
+    /// Whether there is something at `root` that a collection could free: a store, and not only the beginnings of one, which a full disk may
+    /// have ended.
+    ///
+    /// # Errors
+    /// If it cannot be read, or if the folder holds something else.
+    pub fn is_at(root: &Path) -> Result<bool, BuildError> {
+        Ok(opening::look(root, is_ours)? != Found::Nothing || opening::is_marked(root))
+    }
+
     /// Opens the store at `root`; makes it if there is none. A folder that holds something else is refused.
     /// `owners` is whether trees can have other owners than who runs kiln.
     pub fn open(root: &Path, owners: Owners) -> Result<Self, BuildError> {
         let found = opening::look(root, is_ours)?;
+        opening::begin(root)?;
         let (tmp, collect) = (root.join("tmp"), root.join("locks").join(COLLECT));
         let prepare = || {
             for folder in FOLDERS.into_iter().chain(["tmp"]) {

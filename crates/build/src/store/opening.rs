@@ -40,19 +40,31 @@ pub(super) enum Found {
     Older(u32),
 }
 
-/// Looks at `root`, which is made if it is not there. `is_ours` tells which names a store may have in it.
-pub(super) fn look(root: &Path, is_ours: impl Fn(&OsStr) -> bool) -> Result<Found, BuildError> {
-    let mark = root.join(MARK);
-    let place = |problem: String, remedy: &str| {
-        let (path, remedy) = (root.to_owned(), remedy.to_owned());
-        BuildError::from(BuildErrorKind::Place { path, problem, remedy })
-    };
-    let refused = |error: io::Error| match error.kind() {
+/// The error for a place that cannot be a store, with the way out.
+fn misplaced(root: &Path, problem: String, remedy: &str) -> BuildError {
+    BuildErrorKind::Place { path: root.to_owned(), problem, remedy: remedy.to_owned() }.into()
+}
+
+/// The error for a place that the system does not let us have.
+fn refused(root: &Path, error: io::Error) -> BuildError {
+    match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
-            place(error.to_string(), ELSEWHERE)
+            misplaced(root, error.to_string(), ELSEWHERE)
         }
         _ => BuildErrorKind::Io(error).into(),
-    };
+    }
+}
+
+/// Makes the folder of a store that is not there.
+pub(super) fn begin(root: &Path) -> Result<(), BuildError> {
+    fs_err::create_dir_all(root).map_err(|error| refused(root, error))
+}
+
+/// Looks at `root`, and makes nothing. `is_ours` tells which names a store may have in it.
+pub(super) fn look(root: &Path, is_ours: impl Fn(&OsStr) -> bool) -> Result<Found, BuildError> {
+    let mark = root.join(MARK);
+    let place = |problem, remedy: &str| misplaced(root, problem, remedy);
+    let refused = |error| refused(root, error);
     let text = match fs_err::read(&mark) {
         Ok(text) => String::from_utf8_lossy(&text).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
@@ -60,9 +72,11 @@ pub(super) fn look(root: &Path, is_ours: impl Fn(&OsStr) -> bool) -> Result<Foun
     };
     // An empty mark is what a power loss may leave of one that was just made.
     if text.is_empty() {
-        fs_err::create_dir_all(root).map_err(refused)?;
-        let mut entries = fs_err::read_dir(root).map_err(refused)?.flatten();
-        if entries.any(|entry| !is_ours(&entry.file_name())) {
+        let entries = match fs_err::read_dir(root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+            entries => entries.map_err(refused)?,
+        };
+        if entries.flatten().any(|entry| !is_ours(&entry.file_name())) {
             return Err(place("is not empty and not a kiln store".to_owned(), ELSEWHERE));
         }
         return Ok(Found::Nothing);
@@ -110,6 +124,11 @@ pub(super) fn renew(root: &Path, tmp: &Path, collect: &Path) -> Result<(), Build
     };
     let aside = renew().map_err(BuildErrorKind::Io)?;
     Ok(remove_tree(&aside).map_err(BuildErrorKind::Io)?)
+}
+
+/// Whether `root` has a mark, be it an empty one: then there may be all that makes a store.
+pub(super) fn is_marked(root: &Path) -> bool {
+    root.join(MARK).exists()
 }
 
 /// Whether `name` is that of the mark or of the folder of images.

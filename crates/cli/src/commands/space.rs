@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use kiln_build::collect::{CacheKind, PruneOptions, Pruned, Removed};
 use kiln_build::engine::Engine;
+use kiln_build::store::Store;
 use kiln_sandbox::{StopSignal, install_signal_flag, termination_requested};
 
 use crate::args::{Format, ListArgs, PruneArgs};
@@ -42,6 +43,10 @@ pub(super) fn usage(list: ListArgs, setting: &Setting<'_>) -> Result<(), CliErro
 
 /// `kiln prune`
 pub(super) fn prune(args: &PruneArgs, setting: &Setting<'_>) -> Result<(), CliError> {
+    // Where a full disk kept a store from being made, there is nothing to free and no room to open it.
+    if !Store::is_at(&setting.store)? {
+        return if args.automatic { Ok(()) } else { say(&Pruned::default(), args) };
+    }
     let engine = engine(setting)?;
     if args.automatic {
         return upkeep::tend(&engine, setting);
@@ -61,10 +66,13 @@ pub(super) fn prune(args: &PruneArgs, setting: &Setting<'_>) -> Result<(), CliEr
         }
         !termination_requested().load(std::sync::atomic::Ordering::Relaxed)
     };
-    let pruned = engine.prune(&options, &go_on)?;
+    say(&engine.prune(&options, &go_on)?, args)
+}
+
+fn say(pruned: &Pruned, args: &PruneArgs) -> Result<(), CliError> {
     match args.list.format {
-        Format::Json => answer_json(&pruned),
-        Format::Text => answer(&told(&pruned, args)),
+        Format::Json => answer_json(pruned),
+        Format::Text => answer(&told(pruned, args)),
     }
 }
 

@@ -216,3 +216,28 @@ fn the_store_is_a_layout_that_others_read() {
     let copy = format!("dir:{}", kiln.scratch.join("copy").display());
     tool("skopeo", &["--insecure-policy", "copy", "-q", &image, &copy]);
 }
+
+#[test]
+fn a_disk_too_full_for_a_store() {
+    for actor in Actor::RUNNERS {
+        let scratch = Scratch::new(actor);
+        let small = Small::new(&scratch, "24m,nr_inodes=12");
+        let store = small.0.join("store");
+        let kiln = Kiln::with_store(scratch, store.clone());
+        // Dropped in front of the folder that it is mounted in.
+        let small = small;
+        // Nothing is made to find that there is nothing.
+        assert!(kiln.run(["prune"]).succeeds().text().starts_with("freed 0 B"), "{actor:?}");
+        assert!(!store.exists(), "{actor:?}");
+
+        let build = kiln.build_text("FROM base\nRUN true\n", &[]);
+        build.run().fails(3, &["no space left", "/small/", "--root"]);
+        assert!(store.exists(), "{actor:?}: the beginnings of a store");
+        kiln.run(["prune"]).succeeds();
+        kiln.run(["prune", "--all"]).succeeds();
+
+        tool("mount", &["-o", "remount,nr_inodes=5000", &small.0.display().to_string()]);
+        build.run().succeeds();
+        kiln.store_is_whole();
+    }
+}
