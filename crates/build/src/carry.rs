@@ -58,8 +58,7 @@ impl Engine {
     ) -> Result<Exported, BuildError> {
         let reporter = Reporter::new(sink, cancel);
         let _lease = self.store.lease()?;
-        let spool = tempfile::Builder::new().prefix("indexes-").tempdir_in(self.store.tmp());
-        let spool = spool.map_err(BuildErrorKind::Io)?;
+        let spool = self.store.temporary("indexes-").map_err(BuildErrorKind::Io)?;
         let mut export = Export {
             store: &self.store,
             spool: spool.path(),

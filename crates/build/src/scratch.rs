@@ -22,6 +22,11 @@ impl Scratch {
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
+
+    /// Leaves the end of a `run` that was killed to whoever removes its directories: unmounting what it has written takes a while.
+    pub(crate) fn abandon(mut self, run: impl Send + 'static) {
+        self.0.remove_after(run);
+    }
 }
 
 /// Those of the runs of a build. Making them takes a tenth of a short step.

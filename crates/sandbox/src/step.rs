@@ -31,7 +31,7 @@ pub(crate) enum Report {
     Ended(Exit),
     /// It never ran.
     Failed(Error),
-    /// Nothing is left of the step, and the next may come.
+    /// Nothing is left of the step, and the next may come. Without it nothing is left, either, once the socket is closed.
     Over,
 }
 
@@ -47,7 +47,9 @@ pub(crate) fn main(control: &UnixStream) -> io::Result<()> {
             return Ok(());
         };
         if let Err(error) = sandbox.and_then(|sandbox| sandbox.run(&request, control)) {
+            // Who knows in what state this process is: the next step gets another.
             report(control, &Report::Failed(error));
+            return Ok(());
         }
         report(control, &Report::Over);
     }

@@ -61,8 +61,7 @@ impl Engine {
         let reporter = Reporter::new(sink, cancel);
         let _lease = self.store.lease()?;
         let ids = chosen(which, &list(&self.store)?, "in the store")?;
-        let spool = tempfile::Builder::new().prefix("chunks-").tempdir_in(self.store.tmp());
-        let spool = spool.map_err(BuildErrorKind::Io)?;
+        let spool = self.store.temporary("chunks-").map_err(BuildErrorKind::Io)?;
         // What cannot be read is replaced.
         let earlier = place.manifest().ok().flatten().and_then(|manifest| read(place, &manifest).ok());
         let there = earlier.iter().flat_map(Caches::chunks).filter(|chunk| place.has(&chunk.blob));

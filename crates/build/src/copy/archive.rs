@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use kiln_layer::compress::{Format, decompressor};
 use kiln_layer::handle::{BlobForm, LayerHandle};
-use kiln_layer::index::{Entry, Kind};
+use kiln_layer::index::{Entry, Index, Kind};
 use kiln_layer::pack::PackError;
 use kiln_layer::path::LayerPath;
 use kiln_layer::stop::{Stop, Stoppable};
@@ -162,6 +162,43 @@ impl Archive {
         }
         Ok(())
     }
+}
+
+/// Whether members of `archives`, all of which are unpacked into `dest`, can be in each other's way: because one has a directory where
+/// another has none, or because a link that stands where one has a directory leads elsewhere.
+pub(crate) fn are_entangled(
+    archives: &[&Index],
+    (placement, dest): (&Placement<'_>, &LayerPath),
+    stop: Stop<'_>,
+) -> Result<bool, BuildErrorKind> {
+    let dest = placement.resolve(dest, true)?;
+    let has_other = |archive: usize, dir: &LayerPath| -> io::Result<bool> {
+        for (_, other) in archives.iter().enumerate().filter(|(i, _)| *i != archive) {
+            if other.is_directory(dir)? == Some(false) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    for (i, index) in archives.iter().enumerate() {
+        // The directories on the way to what came last.
+        let mut seen: Vec<LayerPath> = Vec::new();
+        for entry in index.iter() {
+            stop.check().map_err(io::Error::from)?;
+            let entry = entry?;
+            let is_dir = entry.kind == Kind::Directory;
+            let dir = if is_dir { entry.path } else { entry.path.parent().unwrap_or_default() };
+            while seen.pop_if(|above| !dir.is_within(above)).is_some() {}
+            for name in dir.components().skip(seen.len()) {
+                let at = seen.last().map_or_else(LayerPath::root, Clone::clone).join(name);
+                if placement.is_link(&dest.join(at.as_bytes()))? || has_other(i, &at)? {
+                    return Ok(true);
+                }
+                seen.push(at);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Hashes what passes.

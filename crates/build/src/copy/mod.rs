@@ -30,7 +30,7 @@ use kiln_oci::digest::Digest;
 use kiln_plan::CopiedPath;
 use kiln_plan::model::{CopyOp, CopySource, Origin};
 
-use crate::copy::archive::Archive;
+use crate::copy::archive::{Archive, are_entangled};
 use crate::copy::foreseen::Foreseen;
 use crate::copy::gather::{Gathered, Linked, Looking, add_to_key, gather};
 use crate::copy::place::{Attributes, Placement};
@@ -267,7 +267,10 @@ pub(crate) fn place(
             _ => 1,
         })
         .sum();
-    if !reading.archives.is_empty() && (count > 1 || placement.has_something_in(&dest)?) {
+    reading.archives.iter_mut().try_for_each(|archive| archive.open(tmp, stop))?;
+    let handles: Vec<_> = reading.archives.iter().filter_map(Archive::handle).collect();
+    let indexes: Vec<_> = handles.iter().map(|handle| &*handle.index).collect();
+    if !indexes.is_empty() && (count > indexes.len() || are_entangled(&indexes, (&placement, &dest), stop)?) {
         placement.hold_files();
     }
     let into = into_directory(op) || placement.is_directory(&dest)?;
@@ -279,14 +282,9 @@ pub(crate) fn place(
             help: Some(format!("end the destination with a slash to make it a directory: {}/", op.dest)),
         });
     }
-    let to = To { dest: &dest, into, tmp, stop };
+    let to = To { dest: &dest, into, stop };
     for source in &reading.sources {
-        place_source(
-            (source, &mut reading.archives),
-            (&reading.downloads, &reading.checkouts),
-            &mut placement,
-            &to,
-        )?;
+        place_source(source, reading, &mut placement, &to)?;
     }
     let from = reading.from.as_ref();
     placement.finish(|planned| {
@@ -319,13 +317,12 @@ fn only_directories(reading: &Reading) -> bool {
 struct To<'a> {
     dest: &'a LayerPath,
     into: bool,
-    tmp: &'a Path,
     stop: Stop<'a>,
 }
 
 fn place_source(
-    (source, archives): (&Taken, &mut [Archive]),
-    (downloads, checkouts): (&[Download], &[Checkout]),
+    source: &Taken,
+    Reading { archives, downloads, checkouts, .. }: &Reading,
     placement: &mut Placement<'_>,
     to: &To<'_>,
 ) -> Result<(), BuildErrorKind> {
@@ -353,10 +350,7 @@ fn place_source(
             placement.take_from(None);
             put
         }
-        Taken::Archive(n) => {
-            archives[*n].open(to.tmp, to.stop)?;
-            archives[*n].put(*n, placement, to.dest)
-        }
+        Taken::Archive(n) => archives[*n].put(*n, placement, to.dest),
     }
 }
 

@@ -85,17 +85,15 @@ impl<'a> Placement<'a> {
         Ok(dest)
     }
 
-    /// Says that members of archives may take the place of what was put, which must be known before anything is. Those of one alone are
-    /// never in each other's way, but by links that stand at their destination already; see [`Placement::has_something_in`].
+    /// Says that members of archives may take the place of what was put, which must be known before anything is. It is not needed where
+    /// nothing else is put and [`are_entangled`](crate::copy::archive::are_entangled) says no.
     pub(crate) fn hold_files(&mut self) {
         self.hold_files = true;
     }
 
-    /// Whether there is something in `dest`, links followed, in the root filesystem below.
-    pub(crate) fn has_something_in(&self, dest: &LayerPath) -> Result<bool, BuildErrorKind> {
-        let Some(files) = self.below else { return Ok(false) };
-        let dest = self.resolve(dest, true)?;
-        Ok(files.node(&dest)?.is_some_and(|node| node.is_dir()) && files.children(&dest)?.next().is_some())
+    /// Whether a symbolic link stands at `path`; links on the way are not followed.
+    pub(crate) fn is_link(&self, path: &LayerPath) -> Result<bool, BuildErrorKind> {
+        Ok(matches!(self.node(path)?, Some(NodeKind::Symlink { .. })))
     }
 
     /// The archive is unpacked.

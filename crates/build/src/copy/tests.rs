@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use kiln_layer::index::{Entry, Kind, Mtime};
+use kiln_layer::index::{Entry, Index, Kind, Mtime};
 use kiln_layer::path::LayerPath;
 use kiln_layer::stop::Stop;
 use kiln_oci::digest::Digest;
 
+use crate::copy::archive::are_entangled;
 use crate::copy::place::{Attributes, Placement};
 use crate::copy::runs::{Bytes, Planned, Runs};
 use crate::copy::source::{Gathered, Item};
@@ -260,49 +261,82 @@ fn files_that_are_not_held_find_the_same_places() {
     assert!(done > 200 && refused > 200, "{done} placed, {refused} refused");
 }
 
-/// What one archive has, unpacked where nothing is yet. Directories above a member may be left out, and files may be one.
+/// What archives have. Directories above a member may be left out, and files may be one.
+fn members(random: &mut Random, archive: usize) -> Vec<Planned> {
+    let mut members = tree(random);
+    members.retain(|(_, kind)| *kind != NodeKind::Directory || random.below(3) > 0);
+    let member = |(path, kind): (LayerPath, NodeKind)| {
+        let mut one = file(std::str::from_utf8(path.as_bytes()).expect("text"), 0);
+        one.bytes = Bytes::None;
+        match kind {
+            NodeKind::Directory => one.entry.kind = Kind::Directory,
+            NodeKind::Symlink { target } => one.entry.kind = Kind::Symlink { target },
+            _ => {
+                one.bytes = Bytes::Archive(archive, path);
+                one.link = (random.below(4) == 0).then_some(1);
+            }
+        }
+        one
+    };
+    members.into_iter().map(member).collect()
+}
+
 #[test]
 fn members_that_are_not_held_find_the_same_places() {
     let tmp = tempfile::tempdir().expect("a directory");
-    let (mut random, mut done) = (Random(5), 0);
-    for round in 0..1500 {
+    let (mut random, mut done, mut entangled) = (Random(5), [0; 3], 0);
+    for round in 0..4000 {
         let mut below = Imagined::default();
         below.add(&LayerPath::clean("d/e"), NodeKind::Directory);
         below.add(&LayerPath::clean("l"), NodeKind::Symlink { target: b"d/e".to_vec() });
+        for _ in 0..random.below(6) {
+            let kind = match random.below(5) {
+                0 => NodeKind::Symlink { target: random.pick(&["b", "/d/a", "../e", "/d"]).into() },
+                1 | 2 => NodeKind::Directory,
+                _ => NodeKind::File { size: 1 },
+            };
+            let path = [random.pick(&NAMES[..5]), random.pick(&NAMES[..5])].join("/");
+            let path = if random.below(2) == 0 { path } else { random.pick(&NAMES[..5]).to_owned() };
+            below.add(&LayerPath::clean(format!("d/e/{path}")), kind);
+        }
         let dest = LayerPath::clean(random.pick(&["d/e", "l", "l/new", "new/er", "d/e/.."]));
-        let mut members = tree(&mut random);
-        members.retain(|(_, kind)| *kind != NodeKind::Directory || random.below(3) > 0);
-        let one_file = |random: &mut Random| random.below(4) == 0;
-        let links: Vec<bool> = members.iter().map(|_| one_file(&mut random)).collect();
+        let archives: Vec<_> = (0..1 + random.below(3)).map(|n| members(&mut random, n)).collect();
+        let entries = |archive: &Vec<Planned>| {
+            Index::from_sorted(archive.iter().map(|one| one.entry.clone()), Vec::new())
+        };
+        let indexes: Vec<Index> = archives.iter().map(entries).collect();
         let place = |held: bool| {
             let mut placement = Placement::new(Some(&below), Attributes::default(), tmp.path());
+            let indexes: Vec<_> = indexes.iter().collect();
             if held {
                 placement.hold_files();
-            } else if placement.has_something_in(&dest)? {
+            } else if are_entangled(&indexes, (&placement, &dest), Stop::NEVER)? {
                 return Ok(None);
             }
-            let dest = placement.unpack_into(&dest)?;
-            for ((path, kind), linked) in members.iter().zip(&links) {
-                let Planned { mut entry, .. } = file("", 0);
-                let mut bytes = (Bytes::None, None);
-                match kind {
-                    NodeKind::Directory => entry.kind = Kind::Directory,
-                    NodeKind::Symlink { target } => entry.kind = Kind::Symlink { target: target.clone() },
-                    _ => bytes = (Bytes::Archive(0, path.clone()), linked.then_some((0, 1))),
+            for (n, archive) in archives.iter().enumerate() {
+                let dest = placement.unpack_into(&dest)?;
+                for Planned { entry, bytes, link, .. } in archive {
+                    let (to, link) = (dest.join(entry.path.as_bytes()), link.map(|link| (n as u64, link)));
+                    placement.put_entry(entry.clone(), &to, true, (bytes.clone(), link))?;
                 }
-                placement.put_entry(entry, &dest.join(path.as_bytes()), true, bytes)?;
+                placement.unpacked();
             }
-            placement.unpacked();
             let rows = placement.finish(|_| Ok(()))?;
             let rows = rows.iter().map(|row| row.map(|row| (row.entry, row.bytes)));
             Ok::<_, BuildErrorKind>(Some(rows.collect::<Result<Vec<_>, _>>()?))
         };
-        let (held, other) = (place(true).expect("places"), place(false).expect("places"));
-        match other {
-            Some(_) => assert_eq!(held, other, "round {round}"),
-            None => assert_eq!(dest, LayerPath::clean("d"), "round {round}: there is something"),
+        match (place(true), place(false)) {
+            (_, Ok(None)) => entangled += 1,
+            (Ok(held), Ok(other)) => {
+                assert_eq!(held, other, "round {round}");
+                done[archives.len() - 1] += 1;
+            }
+            (Err(_), Err(_)) => {}
+            (held, other) => panic!("round {round}: {held:?} or {other:?}"),
         }
-        done += usize::from(other.is_some());
     }
-    assert!(done > 1000, "{done} of 1500");
+    assert!(
+        done.iter().all(|done| *done > 100) && entangled > 500,
+        "{done:?} of 4000, {entangled} entangled"
+    );
 }

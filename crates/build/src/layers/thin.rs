@@ -5,6 +5,7 @@
 //! copied into one directory, for the time of a build and while a command is at work. The store's own trees stay as they are.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -102,12 +103,11 @@ impl Known {
             if layer.content == nothing {
                 continue;
             }
-            let thin = match self.thin.get(&layer.id) {
-                Some(thin) => *thin,
-                None => is_thin(handle)?,
+            let is_thin = match self.thin.entry(layer.id) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(unknown) => *unknown.insert(is_thin(handle)?),
             };
-            self.thin.insert(layer.id, thin);
-            if !thin {
+            if !is_thin {
                 count = 0;
                 continue;
             }

@@ -32,6 +32,7 @@ use crate::layers::thin::Squashes;
 use crate::layers::{Layer, Rootfs, forms, view_of};
 use crate::request::Network as AskedNetwork;
 use crate::run::mounts::Mounts;
+use crate::run::process::Outcome;
 use crate::run::redact::Redactor;
 pub(crate) use crate::run::ssh::Forward;
 use crate::schedule::side_by_side;
@@ -142,7 +143,13 @@ impl Execution<'_> {
         let command = self.turn.step.text.strip_prefix("RUN ").unwrap_or(&self.turn.step.text);
         let hidden = Redactor::new(mounts.secrets.iter().map(Vec::as_slice));
         let span = work.reporter.span(SpanKind::Command, || command.to_owned());
-        let exit = process::run(work, self.turn, &spec, (command, &log, &hidden))?;
+        let exit = match process::run(work, self.turn, &spec, (command, &log, &hidden))? {
+            Outcome::Ended(exit) => exit,
+            Outcome::Stopped(reason, running) => {
+                scratch.abandon((running, mounts));
+                return Err(reason);
+            }
+        };
         drop(span);
         if exit != Exit::Code(0) {
             work.store.keep_failed(self.key, &upper, scratch.path())?;

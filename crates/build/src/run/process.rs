@@ -21,13 +21,22 @@ const LOOK: i64 = 20_000_000;
 /// A line that is longer than this is written in pieces.
 const LONGEST_LINE: usize = 64 * 1024;
 
+/// How a process came to its end.
+#[expect(clippy::large_enum_variant, reason = "there is one for each process")]
+pub(crate) enum Outcome {
+    /// By itself.
+    Ended(Exit),
+    /// It was killed, since the build stops for this reason. Its mounts may last a while, as long as this does.
+    Stopped(BuildErrorKind, Running),
+}
+
 /// Runs `spec` to its end. `command` is what errors call it, `hidden` what its output must not show.
 pub(crate) fn run(
     work: &Work<'_>,
     turn: &Turn<'_>,
     spec: &Spec,
     (command, log, hidden): (&str, &Path, &Redactor),
-) -> Result<Exit, BuildErrorKind> {
+) -> Result<Outcome, BuildErrorKind> {
     let sandbox = |source| BuildErrorKind::Sandbox { command: command.to_owned(), source };
     let mut log = fs_err::File::create(log)?;
     let mut running = work.helpers.spawn(spec).map_err(sandbox)?;
@@ -38,9 +47,12 @@ pub(crate) fn run(
         let _ = work.squashes.prepare(work.store);
     }
     follow((work.reporter, turn.task), &mut running, &mut log, hidden)?;
+    if let Err(reason) = work.reporter.check() {
+        return Ok(Outcome::Stopped(reason, running));
+    }
     let exit = running.wait();
     work.reporter.check()?;
-    exit.map_err(sandbox)
+    exit.map(Outcome::Ended).map_err(sandbox)
 }
 
 /// Passes the output on until no process of the sandbox is left, all of which are killed if the build is being stopped.

@@ -13,6 +13,7 @@ use crate::remove::remove_tree;
 pub(crate) struct Temporary {
     /// Empty if it is kept.
     path: PathBuf,
+    after: Option<Box<dyn Send>>,
     sweeper: Arc<Sweeper>,
 }
 
@@ -20,11 +21,16 @@ impl Temporary {
     /// Makes one in `tmp`.
     pub(super) fn new(tmp: &Path, prefix: &str, sweeper: &Arc<Sweeper>) -> io::Result<Self> {
         let path = tempfile::Builder::new().prefix(prefix).tempdir_in(tmp)?.keep();
-        Ok(Self { path, sweeper: sweeper.clone() })
+        Ok(Self { path, after: None, sweeper: sweeper.clone() })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Has it removed after `last` was dropped, for which nobody waits, either.
+    pub(crate) fn remove_after(&mut self, last: impl Send + 'static) {
+        self.after = Some(Box::new(last));
     }
 
     /// The directory, which is the caller's now.
@@ -36,44 +42,52 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.path.as_os_str().is_empty() {
-            self.sweeper.sweep(std::mem::take(&mut self.path));
+            let path = std::mem::take(&mut self.path);
+            self.sweeper.sweep(Rubbish { after: self.after.take(), path });
         }
     }
+}
+
+/// A directory that is to be removed, after something else was dropped.
+struct Rubbish {
+    after: Option<Box<dyn Send>>,
+    path: PathBuf,
 }
 
 /// Removes directories one after the other. Dropped, it waits for the last.
 #[derive(Debug, Default)]
 pub(super) struct Sweeper {
-    thread: Mutex<Option<(Sender<PathBuf>, JoinHandle<()>)>>,
+    thread: Mutex<Option<(Sender<Rubbish>, JoinHandle<()>)>>,
 }
 
 impl Sweeper {
-    fn sweep(&self, path: PathBuf) {
+    fn sweep(&self, rubbish: Rubbish) {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if thread.is_none() {
-            let (paths, next) = channel();
+            let (all, next) = channel();
             let named = std::thread::Builder::new().name("sweep".to_owned());
-            let started = named.spawn(move || next.into_iter().for_each(|path: PathBuf| remove(&path)));
-            *thread = started.ok().map(|handle| (paths, handle));
+            let started = named.spawn(move || next.into_iter().for_each(remove));
+            *thread = started.ok().map(|handle| (all, handle));
         }
         match &*thread {
-            Some((paths, _)) => drop(paths.send(path)),
+            Some((all, _)) => drop(all.send(rubbish)),
             // Without a thread it goes here and now.
-            None => remove(&path),
+            None => remove(rubbish),
         }
     }
 }
 
 /// What cannot be removed now is found by the next collection.
-fn remove(path: &Path) {
-    let _ = remove_tree(path);
+fn remove(Rubbish { after, path }: Rubbish) {
+    drop(after);
+    let _ = remove_tree(&path);
 }
 
 impl Drop for Sweeper {
     fn drop(&mut self) {
         let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some((paths, handle)) = thread.take() {
-            drop(paths);
+        if let Some((all, handle)) = thread.take() {
+            drop(all);
             let _ = handle.join();
         }
     }

@@ -59,12 +59,18 @@ pub(super) fn run(args: &BuildArgs, setting: &Setting<'_>) -> Result<(), Failed>
         args,
         outputs: &outputs,
         prepared: &prepared,
-        setting,
         network: &network,
         client: &client,
         rung: footing.rung,
     };
-    let done = job.run(&screen);
+    // It lasts until everything is told: what the store still removes then may take a while.
+    let (engine, done) = match setting.engine(client.clone(), footing.rung) {
+        Ok(engine) => {
+            let done = job.run(&engine, &screen);
+            (Some(engine), done)
+        }
+        Err(error) => (None, Err(error)),
+    };
     screen.finish();
     // Of a failed build the failure is what counts; a trace that could not be written then is missing, and seen to be.
     let traced = write_trace(args, &screen);
@@ -78,7 +84,7 @@ pub(super) fn run(args: &BuildArgs, setting: &Setting<'_>) -> Result<(), Failed>
             if !footing.is_hopeless() {
                 // An ONBUILD of a base image has a RUN, which the text did not tell. Threads have ended; what was done is
                 // cached.
-                drop(prepared);
+                drop((engine, prepared));
                 footing = rootless::climb(&setting.store)?;
             }
             error.kind = footing.obstacles();
@@ -192,16 +198,14 @@ struct Job<'a> {
     args: &'a BuildArgs,
     outputs: &'a [Output],
     prepared: &'a Prepared,
-    setting: &'a Setting<'a>,
     client: &'a Client,
     network: &'a Network,
     rung: Rung,
 }
 
 impl Job<'_> {
-    fn run(&self, screen: &Screen) -> Result<Done, CliError> {
+    fn run(&self, engine: &Engine, screen: &Screen) -> Result<Done, CliError> {
         let client = self.client;
-        let engine = self.setting.engine(client.clone(), self.rung)?;
         let cancel = termination_requested();
         let stop = || {
             client.cancel();
@@ -211,10 +215,10 @@ impl Job<'_> {
             let built = engine.build(&self.prepared.request, screen, cancel);
             let built = built.map_err(|e| self.with_source(e))?;
             if let Some(format) = self.args.dry_run {
-                past::foreseen(&self.foreseen(&engine)?, format)?;
+                past::foreseen(&self.foreseen(engine)?, format)?;
                 return Ok(Done { image: None, names: Vec::new() });
             }
-            let maker = Maker { engine: &engine, built: &built, screen, index: self.wants_index(), cancel };
+            let maker = Maker { engine, built: &built, screen, index: self.wants_index(), cancel };
             // Held until the images have their names: nothing of them may be collected in between.
             let _lease = engine.store().lease()?;
             let done = self.deliver(&maker, client)?;
@@ -222,20 +226,20 @@ impl Job<'_> {
             Ok(done)
         };
         let done = watched(&stop, cancel, || match build() {
-            Err(error) if self.mended(&engine, &error, screen) => build(),
+            Err(error) if self.mended(engine, &error, screen) => build(),
             other => other,
         });
         match (done, self.args.dry_run) {
             (Err(CliError::Build { error, .. }), Some(format)) if is_not_cached(&error) => {
-                past::foreseen(&self.foreseen(&engine)?, format)?;
+                past::foreseen(&self.foreseen(engine)?, format)?;
                 Ok(Done { image: None, names: Vec::new() })
             }
             (done, _) => {
-                self.keep_record(&engine, &done, screen);
+                self.keep_record(engine, &done, screen);
                 if let (Err(CliError::Build { error, .. }), false) = (&done, screen.is_json())
                     && is_not_cached(error)
                 {
-                    screen.explain(&self.foreseen(&engine)?);
+                    screen.explain(&self.foreseen(engine)?);
                 }
                 done
             }
