@@ -92,7 +92,7 @@ impl<T> Drop for Abandoned<'_, T> {
     }
 }
 
-/// Does `work` for 0 to `count`, up to `threads` at once; the results are in order. After a failure nothing new is begun.
+/// Does `work` for 0 to `count`, up to `threads` at once, this one among them; the results are in order. After a failure nothing new is begun.
 pub(crate) fn side_by_side<T: Send>(
     threads: usize,
     count: usize,
@@ -115,9 +115,10 @@ pub(crate) fn side_by_side<T: Send>(
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..threads.min(count) {
+        for _ in 1..threads.min(count) {
             scope.spawn(turn);
         }
+        turn();
     });
     let (mut values, failed) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(error) = failed {

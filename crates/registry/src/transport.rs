@@ -8,8 +8,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ureq::http::{Method, Request, Response};
+use ureq::config::Config;
+use ureq::http::{Method, Request, Response, Uri};
 use ureq::tls::TlsConfig;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, Proxy, SendBody};
 
 use crate::error::Failure;
@@ -43,6 +46,28 @@ struct Way {
     proxy: Option<String>,
     unverified: bool,
     roots: Vec<PathBuf>,
+}
+
+/// Looks names up as the library does, which has a thread for it that it does not wait for longer than it may. An address needs neither.
+#[derive(Debug, Default)]
+struct Lookup(DefaultResolver);
+
+impl Resolver for Lookup {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let host = uri.scheme().zip(uri.authority());
+        let host = host.and_then(|(scheme, authority)| DefaultResolver::host_and_port(scheme, authority));
+        let Some(Ok(address)) = host.map(|host| host.parse()) else {
+            return self.0.resolve(uri, config, timeout);
+        };
+        let mut found = self.empty();
+        found.push(address);
+        Ok(found)
+    }
 }
 
 impl Transport {
@@ -151,7 +176,7 @@ impl Transport {
         };
         let options = &self.options;
         let idle = options.parallel_uploads.max(4);
-        Ok(Agent::config_builder()
+        let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -166,9 +191,9 @@ impl Transport {
             .max_idle_connections_per_host(idle)
             .max_idle_age(Duration::from_secs(15))
             .input_buffer_size(128 * 1024)
-            .output_buffer_size(128 * 1024)
-            .build()
-            .new_agent())
+            .output_buffer_size(32 * 1024)
+            .build();
+        Ok(Agent::with_parts(config, DefaultConnector::default(), Lookup::default()))
     }
 
     /// Puts a library error into our words. Its own never hold headers or query strings, except for a few variants that

@@ -370,6 +370,7 @@ fn put_file(
         unread: false,
         link: None,
         stamp: None,
+        digest: None,
     };
     let mut entry = Entry {
         path: LayerPath::root(),

@@ -102,6 +102,10 @@ impl<'a> Gathering<'a> {
     }
 
     pub(crate) fn push(&mut self, item: Item) -> Result<(), BuildErrorKind> {
+        // Where all is known there is nothing to wait for.
+        if self.window.is_empty() && !is_unknown(&item) {
+            return self.gathered.push(&item);
+        }
         self.window.push(item);
         if self.window.len() < WINDOW { Ok(()) } else { self.settle() }
     }
@@ -117,11 +121,14 @@ impl<'a> Gathering<'a> {
     }
 }
 
+/// Whether it is a file whose digest is not known.
+fn is_unknown(item: &Item) -> bool {
+    matches!(item.node.kind, NodeKind::File { .. }) && item.digest.is_none()
+}
+
 /// Hashes the files among `items` whose digest is not known.
 fn hash(files: &dyn Files, items: &mut [Item], stop: Stop<'_>) -> Result<(), BuildErrorKind> {
-    let is_unknown =
-        |item: &&mut Item| matches!(item.node.kind, NodeKind::File { .. }) && item.digest.is_none();
-    let mut unknown: Vec<&mut Item> = items.iter_mut().filter(is_unknown).collect();
+    let mut unknown: Vec<&mut Item> = items.iter_mut().filter(|item| is_unknown(item)).collect();
     let contents = in_parts(unknown.len(), FILES, |i| files.read(&unknown[i].real, &unknown[i].node, stop))?;
     for (item, content) in unknown.iter_mut().zip(contents) {
         item.digest = Some(content.digest);

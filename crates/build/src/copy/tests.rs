@@ -54,6 +54,7 @@ fn node(kind: NodeKind) -> Node {
         unread: false,
         link: None,
         stamp: None,
+        digest: None,
     }
 }
 

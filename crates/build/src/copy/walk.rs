@@ -75,7 +75,7 @@ struct Listing {
 /// What was looked at; a directory may have been listed already.
 struct Seen {
     spot: Spot,
-    listing: Option<Listing>,
+    listing: Option<Box<Listing>>,
 }
 
 /// A directory in whose middle the walk is.
@@ -88,14 +88,15 @@ struct Frame {
 struct Later {
     real: LayerPath,
     below: LayerPath,
-    listing: Option<Listing>,
+    listing: Option<Box<Listing>>,
 }
 
 impl Walk<'_> {
     fn list(&self, real: &LayerPath, below: &LayerPath) -> Result<Listing, BuildErrorKind> {
         self.stop.check().map_err(std::io::Error::from)?;
         let names = self.files.names(real)?;
-        let mut listing = Listing { real: real.clone(), below: below.clone(), names, seen: VecDeque::new() };
+        let seen = VecDeque::with_capacity(names.len().min(FIRST));
+        let mut listing = Listing { real: real.clone(), below: below.clone(), names, seen };
         for name in listing.names.by_ref().take(FIRST) {
             listing.seen.extend(self.see(real, below, &name)?);
         }
@@ -158,7 +159,7 @@ impl Walk<'_> {
         self.list_ahead()?;
         let first = self.frames.last_mut().and_then(|frame| frame.later.pop_first());
         if let Some((_, Later { listing: Some(listing), .. })) = first {
-            self.enter(listing);
+            self.enter(*listing);
         }
         Ok(())
     }
@@ -177,7 +178,7 @@ impl Walk<'_> {
         let listings = in_parts(wanted.len(), WORTHWHILE, |i| self.list(wanted[i].0, wanted[i].1))?;
         for ((.., place), listing) in wanted.into_iter().zip(listings) {
             self.held += listing.seen.len();
-            *place = Some(listing);
+            *place = Some(Box::new(listing));
         }
         self.frames.push(frame);
         Ok(())

@@ -162,6 +162,7 @@ impl ContextFiles {
             unread,
             link: (is_file && stat.stx_nlink > 1).then_some((stamp.dev, stat.stx_ino)),
             stamp: Some(stamp),
+            digest: known.and_then(|known| known.digest),
         }))
     }
 
@@ -239,7 +240,7 @@ impl Files for ContextFiles {
     }
 
     fn known(&self, path: &LayerPath, node: &Node) -> Option<Digest> {
-        node.stamp.and_then(|stamp| read(&self.cache).digest(path, &stamp))
+        node.digest.or_else(|| read(&self.cache).digest(path, &node.stamp?))
     }
 
     fn read(&self, path: &LayerPath, node: &Node, stop: Stop<'_>) -> Result<Content, BuildErrorKind> {

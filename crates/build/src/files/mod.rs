@@ -69,6 +69,11 @@ impl Names {
         spans.sort_unstable_by(|a: &(usize, usize), b| bytes[a.0..a.1].cmp(&bytes[b.0..b.1]));
         Ok(Self { bytes, spans: spans.into_iter() })
     }
+
+    /// How many are left.
+    pub(crate) fn len(&self) -> usize {
+        self.spans.len()
+    }
 }
 
 impl Iterator for Names {
@@ -105,6 +110,8 @@ pub(crate) struct Node {
     pub(crate) link: Option<(u64, u64)>,
     /// Of a file on the host: what tells that it did not change.
     pub(crate) stamp: Option<statcache::Stamp>,
+    /// Of a file on the host whose content is known from before.
+    pub(crate) digest: Option<Digest>,
 }
 
 /// Kinds of nodes.
@@ -118,7 +125,7 @@ pub(crate) enum NodeKind {
     Fifo,
 }
 
-/// All but its stamp: who reads the file has done so by then.
+/// All but its stamp and what goes with it: who reads the file has done so by then.
 impl Row for Node {
     fn put(&self, out: &mut Vec<u8>) {
         let (kind, numbers, target): (u64, [u64; 2], &[u8]) = match &self.kind {
@@ -169,7 +176,18 @@ impl Row for Node {
         }
         let (unread, linked) = (from.number()? > 0, from.number()? > 0);
         let inode = (from.number()?, from.number()?);
-        Some(Self { kind, mode, uid, gid, mtime, xattrs, unread, link: linked.then_some(inode), stamp: None })
+        Some(Self {
+            kind,
+            mode,
+            uid,
+            gid,
+            mtime,
+            xattrs,
+            unread,
+            link: linked.then_some(inode),
+            stamp: None,
+            digest: None,
+        })
     }
 }
 

@@ -70,6 +70,7 @@ impl RootfsFiles {
             unread: false,
             link,
             stamp: None,
+            digest: None,
         }))
     }
 

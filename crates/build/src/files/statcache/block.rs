@@ -21,7 +21,8 @@ impl<V: Row> Block<V> {
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut cursor = Cursor::new(bytes, 0);
         let mut paths: Vec<u8> = Vec::with_capacity(bytes.len());
-        let mut rows = Vec::new();
+        // About what a short name and what is known of a file take.
+        let mut rows = Vec::with_capacity(bytes.len() / 64);
         let mut before = 0..0;
         while !cursor.is_at_end() {
             let shared = usize::try_from(cursor.number()?).ok().filter(|shared| *shared <= before.len())?;
