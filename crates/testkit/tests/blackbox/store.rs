@@ -230,14 +230,14 @@ fn a_disk_too_full_for_a_store() {
         assert!(kiln.run(["prune"]).succeeds().text().starts_with("freed 0 B"), "{actor:?}");
         assert!(!store.exists(), "{actor:?}");
 
-        let build = kiln.build_text("FROM base\nRUN true\n", &[]);
-        build.run().fails(3, &["no space left", "/small/", "--root"]);
+        let build = || kiln.build_text("FROM base\nRUN true\n", &[]).run();
+        build().fails(3, &["no space left", "/small/", "--root"]);
         assert!(store.exists(), "{actor:?}: the beginnings of a store");
         kiln.run(["prune"]).succeeds();
         kiln.run(["prune", "--all"]).succeeds();
 
         tool("mount", &["-o", "remount,nr_inodes=5000", &small.0.display().to_string()]);
-        build.run().succeeds();
+        build().succeeds();
         kiln.store_is_whole();
     }
 }
