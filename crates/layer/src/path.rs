@@ -97,7 +97,7 @@ impl LayerPath {
 
     /// Whether something in `dir`, which sorts before `self`, may be `self` or sort after it still: siblings such as `dir-x` come
     /// before `dir/x`.
-    pub(crate) fn may_lead_into(&self, dir: &LayerPath) -> bool {
+    pub fn may_lead_into(&self, dir: &LayerPath) -> bool {
         let rest = self.0.strip_prefix(dir.0.as_slice());
         dir.is_root() || rest.is_some_and(|rest| rest.first() <= Some(&b'/'))
     }

@@ -17,7 +17,7 @@ use kiln_layer::tar::{TarError, looks_like_tar};
 use kiln_oci::digest::{Digest, Hasher};
 use rustix::fs::OFlags;
 
-use crate::copy::place::Placement;
+use crate::copy::place::{Chain, Placement};
 use crate::copy::runs::Bytes;
 use crate::error::BuildErrorKind;
 use crate::files::context::ContextFiles;
@@ -181,20 +181,15 @@ pub(crate) fn are_entangled(
         Ok(false)
     };
     for (i, index) in archives.iter().enumerate() {
-        // The directories on the way to what came last.
-        let mut seen: Vec<LayerPath> = Vec::new();
+        let mut chain = Chain::default();
         for entry in index.iter() {
             stop.check().map_err(io::Error::from)?;
             let entry = entry?;
             let is_dir = entry.kind == Kind::Directory;
-            let dir = if is_dir { entry.path } else { entry.path.parent().unwrap_or_default() };
-            while seen.pop_if(|above| !dir.is_within(above)).is_some() {}
-            for name in dir.components().skip(seen.len()) {
-                let at = seen.last().map_or_else(LayerPath::root, Clone::clone).join(name);
-                if placement.is_link(&dest.join(at.as_bytes()))? || has_other(i, &at)? {
-                    return Ok(true);
-                }
-                seen.push(at);
+            let in_the_way =
+                |dir: &LayerPath| Ok(placement.is_link(&dest.join(dir.as_bytes()))? || has_other(i, dir)?);
+            if chain.any(&entry.path, is_dir, in_the_way)? {
+                return Ok(true);
             }
         }
     }

@@ -282,7 +282,7 @@ pub(crate) fn place(
             help: Some(format!("end the destination with a slash to make it a directory: {}/", op.dest)),
         });
     }
-    let to = To { dest: &dest, into, stop };
+    let to = To { dest: &dest, into, alone: count == 1, stop };
     for source in &reading.sources {
         place_source(source, reading, &mut placement, &to)?;
     }
@@ -317,7 +317,25 @@ fn only_directories(reading: &Reading) -> bool {
 struct To<'a> {
     dest: &'a LayerPath,
     into: bool,
+    /// Whether there is one source only.
+    alone: bool,
     stop: Stop<'a>,
+}
+
+impl To<'_> {
+    /// Where the source called `name` goes.
+    fn place_of(&self, name: &[u8], is_dir: bool) -> LayerPath {
+        if self.into && !is_dir { self.dest.join(name) } else { self.dest.clone() }
+    }
+}
+
+fn put(placement: &mut Placement<'_>, found: &Gathered, to: &To<'_>) -> Result<(), BuildErrorKind> {
+    let place_of = |name: &[u8], is_dir| to.place_of(name, is_dir);
+    if to.alone {
+        placement.put_alone((found, to.stop), place_of)
+    } else {
+        placement.put((found, to.stop), place_of)
+    }
 }
 
 fn place_source(
@@ -326,27 +344,26 @@ fn place_source(
     placement: &mut Placement<'_>,
     to: &To<'_>,
 ) -> Result<(), BuildErrorKind> {
-    let dest =
-        |name: &[u8], is_dir: bool| if to.into && !is_dir { to.dest.join(name) } else { to.dest.clone() };
+    let dest = |name| to.place_of(name, false);
     match source {
         // `COPY *.nope /x/` makes nothing, not even /x.
-        Taken::Files { found, .. } => placement.put((found, to.stop), dest),
+        Taken::Files { found, .. } => put(placement, found, to),
         Taken::Inline { name, content } => {
             let bytes = content.clone().into_bytes();
             let kind = Kind::File { size: bytes.len() as u64, digest: Digest::of(&bytes) };
-            let file = (&dest(name.as_bytes(), false), Mtime::default(), Bytes::Inline(bytes));
+            let file = (&dest(name.as_bytes()), Mtime::default(), Bytes::Inline(bytes));
             put_file(placement, kind, 0o644, file)
         }
         Taken::Download(n) => {
             let file = downloads[*n].file()?;
             let kind = Kind::File { size: file.size, digest: file.digest };
             let mtime = Mtime { secs: file.last_modified.unwrap_or_default(), nanos: 0 };
-            let path = dest(downloads[*n].name().as_bytes(), false);
+            let path = dest(downloads[*n].name().as_bytes());
             put_file(placement, kind, 0o600, (&path, mtime, Bytes::Download(*n)))
         }
         Taken::Checkout(n) => {
             placement.take_from(Some(*n));
-            let put = placement.put((checkouts[*n].found()?, to.stop), dest);
+            let put = put(placement, checkouts[*n].found()?, to);
             placement.take_from(None);
             put
         }

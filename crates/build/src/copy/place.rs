@@ -31,7 +31,7 @@ pub(crate) struct Attributes {
 /// A layer in the making.
 ///
 /// Directories, links and whatever later sources may have to know of are held; of plain files there may be very many, and they go
-/// to [`Runs`].
+/// to [`Runs`]. So does all of a source that is alone.
 pub(crate) struct Placement<'a> {
     below: Option<&'a dyn Files>,
     attributes: Attributes,
@@ -237,19 +237,107 @@ impl<'a> Placement<'a> {
                 to = dest(name, item.node.is_dir());
             }
             let path = to.join(item.below.as_bytes());
-            let bytes = match item.node.kind {
-                NodeKind::File { .. } => {
-                    let path = std::mem::take(&mut item.real);
-                    match self.checkout {
-                        Some(n) => Bytes::Checkout(n, path),
-                        None => Bytes::Source(path),
-                    }
-                }
-                _ => Bytes::None,
-            };
+            let bytes = self.bytes_of(&mut item);
             self.put_item(&item, &path, !item.below.is_root(), bytes)?;
         }
         Ok(())
+    }
+
+    /// As [`Placement::put`], for what is the only source: nothing of it can be in the way of the rest, but by a link that stands where it has a
+    /// directory.
+    pub(crate) fn put_alone(
+        &mut self,
+        (source, stop): (&Gathered, Stop<'_>),
+        dest: impl Fn(&[u8], bool) -> LayerPath,
+    ) -> Result<(), BuildErrorKind> {
+        let mut items = source.items();
+        let Some(mut top) = items.next().transpose()? else { return Ok(()) };
+        if !top.node.is_dir() {
+            return self.put((source, stop), dest);
+        }
+        let to = dest(top.name.as_deref().unwrap_or_default(), true);
+        let base = self.resolve(&to, true)?;
+        if self.meets_link((source, &base), stop)? {
+            return self.put((source, stop), dest);
+        }
+        let bytes = self.bytes_of(&mut top);
+        self.put_item(&top, &to, false, bytes)?;
+        let mut open = Vec::new();
+        for item in items {
+            stop.check().map_err(io::Error::from)?;
+            let mut item = item?;
+            let at = base.join(item.below.as_bytes());
+            let bytes = self.bytes_of(&mut item);
+            self.put_in_order(&item, at, bytes, &mut open)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a link stands where `source` has a directory that goes below `base`.
+    fn meets_link(
+        &self,
+        (source, base): (&Gathered, &LayerPath),
+        stop: Stop<'_>,
+    ) -> Result<bool, BuildErrorKind> {
+        // Where nothing is there is no link either.
+        if self.below.is_none() || self.node(base)?.is_none() {
+            return Ok(false);
+        }
+        let mut chain = Chain::default();
+        for item in source.items() {
+            stop.check().map_err(io::Error::from)?;
+            let item = item?;
+            if chain.any(&item.below, item.node.is_dir(), |dir| self.is_link(&base.join(dir.as_bytes())))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the root filesystem below has nothing in the directory `path`, as far as is known without a look.
+    fn is_new(&self, path: &LayerPath) -> bool {
+        self.below.is_none() || self.new.contains(path)
+    }
+
+    /// Puts what comes next in the order of paths. `open` is the directories that came before and may get something still.
+    fn put_in_order(
+        &mut self,
+        item: &Item,
+        at: LayerPath,
+        bytes: Bytes,
+        open: &mut Vec<Open>,
+    ) -> Result<(), BuildErrorKind> {
+        while open.pop_if(|dir| !at.may_lead_into(&dir.path)).is_some() {}
+        let parent = at.parent().unwrap_or_default();
+        let is_new = match open.iter().rev().find(|dir| dir.path == parent) {
+            Some(dir) => dir.is_new,
+            // It is not taken itself, or where the source goes.
+            None => {
+                let path = self.make_directory(&parent)?;
+                let is_new = self.is_new(&path);
+                open.push(Open { path, is_new });
+                is_new
+            }
+        };
+        let in_place = if is_new { None } else { self.node(&at)? };
+        let mut entry = entry_of(item);
+        self.apply_flags(&mut entry, &item.node);
+        may_stand(&at, item.node.is_dir(), in_place.as_ref())?;
+        if item.node.is_dir() {
+            open.push(Open { path: at.clone(), is_new: in_place.is_none() });
+        }
+        let link = item.node.link.map(|inode| self.link_number(inode));
+        self.turn += 1;
+        self.files.push(Planned { entry: Entry { path: at, ..entry }, bytes, link, turn: self.turn })
+    }
+
+    /// Where the bytes of `item` are, whose path is taken.
+    fn bytes_of(&self, item: &mut Item) -> Bytes {
+        match (&item.node.kind, self.checkout) {
+            (NodeKind::File { .. }, Some(n)) => Bytes::Checkout(n, std::mem::take(&mut item.real)),
+            (NodeKind::File { .. }, None) => Bytes::Source(std::mem::take(&mut item.real)),
+            _ => Bytes::None,
+        }
     }
 
     /// Puts one thing at `path`. An existing directory takes the attributes of a `nested` one and keeps its own otherwise.
@@ -292,15 +380,11 @@ impl<'a> Placement<'a> {
             (false, Some(NodeKind::Directory)) if self.unpacking.is_some() => {
                 self.held.retain(|path, _| !path.is_within(&at));
             }
-            (true, Some(kind)) if *kind != NodeKind::Directory && self.unpacking.is_none() => {
-                return Err(refuse(format!("a directory cannot replace {}, which is not one", at.display())));
-            }
-            (false, Some(NodeKind::Directory)) => {
-                return Err(refuse(format!("a file cannot replace {}, which is a directory", at.display())));
-            }
-            (true, Some(NodeKind::Directory)) => {}
-            (true, _) => drop(self.new.insert(at.clone())),
+            _ if self.unpacking.is_none() => may_stand(&at, is_dir, in_place.as_ref())?,
             _ => {}
+        }
+        if is_dir && in_place != Some(NodeKind::Directory) {
+            self.new.insert(at.clone());
         }
         if in_place.is_some() || matches!(entry.kind, Kind::Symlink { .. }) {
             self.latest = None;
@@ -387,6 +471,48 @@ impl<'a> Placement<'a> {
         let finished = self.finish(|_| Ok(()))?;
         let entries = finished.iter().map(|one| Ok(PackEntry { entry: one?.entry, content: Content::None }));
         entries.collect()
+    }
+}
+
+/// A directory that was put.
+struct Open {
+    path: LayerPath,
+    /// Whether the root filesystem below has nothing in it.
+    is_new: bool,
+}
+
+/// The directories on the way to what came last of what comes in the order of paths.
+#[derive(Default)]
+pub(crate) struct Chain(Vec<LayerPath>);
+
+impl Chain {
+    /// Whether `is_it` of a directory that is on the way to `path`, or of itself if that `is_dir`, and was not on the way to what came before.
+    pub(crate) fn any(
+        &mut self,
+        path: &LayerPath,
+        is_dir: bool,
+        is_it: impl Fn(&LayerPath) -> Result<bool, BuildErrorKind>,
+    ) -> Result<bool, BuildErrorKind> {
+        let dir = if is_dir { path.clone() } else { path.parent().unwrap_or_default() };
+        while self.0.pop_if(|above| !dir.is_within(above)).is_some() {}
+        for name in dir.components().skip(self.0.len()) {
+            let at = self.0.last().map_or_else(LayerPath::root, Clone::clone).join(name);
+            if is_it(&at)? {
+                return Ok(true);
+            }
+            self.0.push(at);
+        }
+        Ok(false)
+    }
+}
+
+/// Refuses to let a directory and something else take each other's place at `at`, where there is `in_place`.
+fn may_stand(at: &LayerPath, is_dir: bool, in_place: Option<&NodeKind>) -> Result<(), BuildErrorKind> {
+    let at = || at.display();
+    match (is_dir, in_place.map(|kind| *kind == NodeKind::Directory)) {
+        (true, Some(false)) => Err(refuse(format!("a directory cannot replace {}, which is not one", at()))),
+        (false, Some(true)) => Err(refuse(format!("a file cannot replace {}, which is a directory", at()))),
+        _ => Ok(()),
     }
 }
 

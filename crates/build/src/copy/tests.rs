@@ -222,8 +222,8 @@ fn sources(random: &mut Random, tmp: &std::path::Path) -> Gathered {
 #[test]
 fn files_that_are_not_held_find_the_same_places() {
     let tmp = tempfile::tempdir().expect("a directory");
-    let (mut random, mut done, mut refused) = (Random(3), 0, 0);
-    for round in 0..1500 {
+    let (mut random, mut done, mut streamed, mut refused) = (Random(3), 0, 0, 0);
+    for round in 0..4000 {
         let mut below = Imagined::default();
         below.add(&LayerPath::clean("d"), NodeKind::Directory);
         for _ in 0..random.below(6) {
@@ -235,16 +235,20 @@ fn files_that_are_not_held_find_the_same_places() {
             below.add(&LayerPath::clean(format!("d/{}", random.pick(&NAMES[..5]))), kind);
         }
         let all: Vec<Gathered> = (0..1 + random.below(3)).map(|_| sources(&mut random, tmp.path())).collect();
+        let alone = all.len() == 1 && all[0].sources == 1;
+        let to = LayerPath::clean(random.pick(&["d", "d", "d", "d/a", "d/b", "n/m", ""]));
         let place = |held: bool| {
             let mut placement = Placement::new(Some(&below), Attributes::default(), tmp.path());
             if held {
                 placement.hold_files();
             }
             for gathered in &all {
-                let dest = LayerPath::clean("d");
-                placement.put((gathered, Stop::NEVER), |name, is_dir| {
-                    if is_dir { dest.clone() } else { dest.join(name) }
-                })?;
+                let dest = |name: &[u8], is_dir| if is_dir { to.clone() } else { to.join(name) };
+                if alone && !held {
+                    placement.put_alone((gathered, Stop::NEVER), dest)?;
+                } else {
+                    placement.put((gathered, Stop::NEVER), dest)?;
+                }
             }
             let rows = placement.finish(|_| Ok(()))?;
             let rows: Vec<_> = rows.iter().map(|row| row.expect("reads")).collect();
@@ -254,12 +258,16 @@ fn files_that_are_not_held_find_the_same_places() {
             (Ok(held), Ok(other)) => {
                 assert_eq!(held, other, "round {round}");
                 done += 1;
+                streamed += usize::from(alone);
             }
             (Err(_), Err(_)) => refused += 1,
             (held, other) => panic!("round {round}: {held:?} or {other:?}"),
         }
     }
-    assert!(done > 200 && refused > 200, "{done} placed, {refused} refused");
+    assert!(
+        streamed > 200 && done > 500 && refused > 200,
+        "{done} placed, {streamed} alone, {refused} refused"
+    );
 }
 
 /// What archives have. Directories above a member may be left out, and files may be one.
