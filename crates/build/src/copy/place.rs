@@ -178,19 +178,23 @@ impl<'a> Placement<'a> {
         let mut at = LayerPath::root();
         for component in path.components() {
             at = at.join(component);
-            match self.node(&at)? {
-                Some(NodeKind::Directory) => self.restate(&at)?,
-                Some(_) => {
-                    return Err(refuse(format!("{} is in the way: it is not a directory", at.display())));
-                }
-                None => {
-                    let entry = self.made_directory();
-                    self.new.insert(at.clone());
-                    self.hold(at.clone(), entry);
-                }
-            }
+            self.make_one(&at)?;
         }
         Ok(path)
+    }
+
+    /// Makes the directory `at`, in one that is there.
+    fn make_one(&mut self, at: &LayerPath) -> Result<(), BuildErrorKind> {
+        match self.node(at)? {
+            Some(NodeKind::Directory) => self.restate(at),
+            Some(_) => Err(refuse(format!("{} is in the way: it is not a directory", at.display()))),
+            None => {
+                let entry = self.made_directory();
+                self.new.insert(at.clone());
+                self.hold(at.clone(), entry);
+                Ok(())
+            }
+        }
     }
 
     /// What is planned for `path` from now on, and has no bytes.
@@ -308,17 +312,7 @@ impl<'a> Placement<'a> {
         open: &mut Vec<Open>,
     ) -> Result<(), BuildErrorKind> {
         while open.pop_if(|dir| !at.may_lead_into(&dir.path)).is_some() {}
-        let parent = at.parent().unwrap_or_default();
-        let is_new = match open.iter().rev().find(|dir| dir.path == parent) {
-            Some(dir) => dir.is_new,
-            // It is not taken itself, or where the source goes.
-            None => {
-                let path = self.make_directory(&parent)?;
-                let is_new = self.is_new(&path);
-                open.push(Open { path, is_new });
-                is_new
-            }
-        };
+        let is_new = self.open(&at.parent().unwrap_or_default(), open)?;
         let in_place = if is_new { None } else { self.node(&at)? };
         let mut entry = entry_of(item);
         self.apply_flags(&mut entry, &item.node);
@@ -329,6 +323,29 @@ impl<'a> Placement<'a> {
         let link = item.node.link.map(|inode| self.link_number(inode));
         self.turn += 1;
         self.files.push(Planned { entry: Entry { path: at, ..entry }, bytes, link, turn: self.turn })
+    }
+
+    /// Makes the directory `path` unless it was put: it is where the source goes, or was not taken itself. Whether the root filesystem below
+    /// has nothing in it.
+    fn open(&mut self, path: &LayerPath, open: &mut Vec<Open>) -> Result<bool, BuildErrorKind> {
+        let above = open.iter().rev().find(|dir| path.is_within(&dir.path));
+        if let Some(dir) = above.filter(|dir| dir.path == *path) {
+            return Ok(dir.is_new);
+        }
+        match above {
+            None => drop(self.make_directory(path)?),
+            // What was put is not held.
+            Some(Open { path: above, .. }) => {
+                let mut at = above.clone();
+                for name in path.components().skip(above.components().count()) {
+                    at = at.join(name);
+                    self.make_one(&at)?;
+                }
+            }
+        }
+        let is_new = self.is_new(path);
+        open.push(Open { path: path.clone(), is_new });
+        Ok(is_new)
     }
 
     /// Where the bytes of `item` are, whose path is taken.

@@ -200,6 +200,7 @@ fn sources(random: &mut Random, tmp: &std::path::Path) -> Gathered {
         let item = |name, below: LayerPath, kind| {
             let real = LayerPath::clean(format!("{number}")).join(below.as_bytes());
             let mut node = node(kind);
+            node.mode = 0o711;
             let is_file = matches!(node.kind, NodeKind::File { .. });
             node.link = (is_file && below.as_bytes().ends_with(b"b")).then_some((number as u64, 7));
             let digest = is_file.then(|| Digest::of(real.as_bytes()));
@@ -212,8 +213,11 @@ fn sources(random: &mut Random, tmp: &std::path::Path) -> Gathered {
         }
         let tree = tree(random);
         gathered.push(&item(Some(name), LayerPath::root(), NodeKind::Directory)).expect("pushes");
+        // Of a directory that is left out something in it may be taken.
         for (path, kind) in tree {
-            gathered.push(&item(None, path, kind)).expect("pushes");
+            if kind != NodeKind::Directory || random.below(5) > 0 {
+                gathered.push(&item(None, path, kind)).expect("pushes");
+            }
         }
     }
     gathered
