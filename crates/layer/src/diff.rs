@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -63,7 +63,7 @@ pub fn diff_upper(
     dir: &Path,
 ) -> Result<Index, DiffError> {
     let root = Root::open(upper).map_err(|source| DiffError::Read { source })?;
-    let mut walk = Walk::new(&root, lower, owners)?;
+    let mut walk = Walk::new(&root, lower, owners);
     let mut all = All::new(dir);
     let mut some = Vec::new();
     while let Some(change) = walk.next(stop)? {
@@ -148,63 +148,74 @@ struct Walk<'a> {
     /// The ids under which the caller's own files appear.
     own: (u32, u32),
     opaque: BTreeSet<LayerPath>,
-    /// What was found in directories that were read.
-    ahead: BTreeMap<LayerPath, Box<Change>>,
+    /// What stands in directories that were read, and whether the lower layers show in its place what they have: no opaque directory hides it.
+    ahead: BTreeMap<LayerPath, bool>,
+    /// The directory of what came last.
+    latest: Option<(LayerPath, OwnedFd)>,
 }
 
 impl<'a> Walk<'a> {
     /// Starts with the root itself.
-    fn new(root: &'a Root, lower: &'a View, owners: Owners) -> Result<Self, DiffError> {
+    fn new(root: &'a Root, lower: &'a View, owners: Owners) -> Self {
         let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        let mut walk = Self { root, lower, owners, own, opaque: BTreeSet::new(), ahead: BTreeMap::new() };
-        let top = LayerPath::root();
-        let dir = root.open_dir(&top).map_err(|error| walk.read_error(&top, error))?;
-        walk.take(Spot { dir: dir.as_fd(), name: b".", path: top, shown: true })?;
-        Ok(walk)
+        let ahead = BTreeMap::from([(LayerPath::root(), true)]);
+        Self { root, lower, owners, own, opaque: BTreeSet::new(), ahead, latest: None }
     }
 
     /// The next change in the order of paths; files are not read yet.
     fn next(&mut self, stop: Stop<'_>) -> Result<Option<Change>, DiffError> {
         // Whatever is in a directory sorts after it.
-        let Some((path, mut change)) = self.ahead.pop_first() else { return Ok(None) };
-        if change.entry.kind == Kind::Directory {
+        while let Some((path, shown)) = self.ahead.pop_first() {
             stop.check()?;
-            let failed = |error| self.read_error(&path, error);
-            let dir = self.root.open_dir(&path).map_err(failed)?;
-            let names = tree::names(dir.as_fd()).map_err(failed)?;
-            for name in names {
-                let path = path.join(&name);
-                self.take(Spot { dir: dir.as_fd(), name: &name, path, shown: change.merged })?;
+            let parent = path.parent().unwrap_or_default();
+            let known = self.latest.take().filter(|(latest, _)| *latest == parent);
+            let dir = known.map_or_else(|| self.open(&parent), |(_, dir)| Ok(dir))?;
+            let change = self.look(&dir, (&path, shown))?;
+            self.latest = Some((parent, dir));
+            let Some(mut change) = change else { continue };
+            if change.entry.kind == Kind::Directory {
+                let dir = self.open(&path)?;
+                let names = tree::names(dir.as_fd()).map_err(|error| self.read_error(&path, error))?;
+                self.ahead.extend(names.iter().map(|name| (path.join(name), change.merged)));
+                self.latest = Some((path.clone(), dir));
             }
+            change.entry.path = path;
+            return Ok(Some(change));
         }
-        change.entry.path = path;
-        Ok(Some(*change))
+        Ok(None)
     }
 
-    fn take(&mut self, spot: Spot<'_>) -> Result<(), DiffError> {
-        let failed = |error| self.read_error(&spot.path, error);
-        let stat = rustix::fs::statat(spot.dir, spot.name, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|errno| failed(errno.into()))?;
+    fn open(&self, dir: &LayerPath) -> Result<OwnedFd, DiffError> {
+        self.root.open_dir(dir).map_err(|error| self.read_error(dir, error))
+    }
+
+    /// What is at `path`, which is in `dir`; `None` for what makes no layer.
+    fn look(
+        &mut self,
+        dir: &OwnedFd,
+        (path, shown): (&LayerPath, bool),
+    ) -> Result<Option<Change>, DiffError> {
+        let failed = |error| self.read_error(path, error);
+        let (dir, name): (_, &[u8]) = (dir.as_fd(), if path.is_root() { b"." } else { path.name() });
+        let stat =
+            rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| failed(errno.into()))?;
         let file_type = FileType::from_raw_mode(stat.st_mode);
         if file_type == FileType::Socket {
-            return Ok(());
+            return Ok(None);
         }
-        let raw = tree::xattrs(spot.dir, spot.name, tree::interesting).map_err(failed)?;
-        let Attributes { xattrs, opaque, whiteout } = Attributes::of(raw, &spot.path)?;
-        let below = if spot.shown { self.lower.lookup(&spot.path).map_err(failed)? } else { None };
+        let raw = tree::xattrs(dir, name, tree::interesting).map_err(failed)?;
+        let Attributes { xattrs, opaque, whiteout } = Attributes::of(raw, path)?;
+        let below = if shown { self.lower.lookup(path).map_err(failed)? } else { None };
         let below = below.map(|found| found.entry);
         let device_whiteout = file_type == FileType::CharacterDevice && stat.st_rdev == 0;
         if device_whiteout || (whiteout && file_type == FileType::RegularFile) {
-            if below.is_some() {
-                self.ahead.insert(spot.path, Box::new(Change::of(whiteout_entry())));
-            }
-            return Ok(());
+            return Ok(below.is_some().then(|| Change::of(whiteout_entry())));
         }
-        let kind = kind_of(&spot, &stat).map_err(failed)?;
+        let kind = kind_of((dir, name), &stat).map_err(failed)?;
         let is_directory = |entry: &Entry| entry.kind == Kind::Directory;
         let merged = file_type == FileType::Directory && below.as_ref().is_some_and(is_directory);
         if merged && opaque {
-            self.opaque.insert(spot.path.clone());
+            self.opaque.insert(path.clone());
         }
         let named_twice = file_type == FileType::RegularFile && stat.st_nlink > 1;
         let names = usize::try_from(stat.st_nlink).unwrap_or(usize::MAX);
@@ -216,9 +227,7 @@ impl<'a> Walk<'a> {
         let entry = Entry { path, kind, mode, uid, gid, mtime, xattrs, offset: None };
         let below = below.map_or(Below::Other, |old| Below::of(&old, &entry));
         let inode = named_twice.then_some(inode);
-        let change = Change { entry, below, inode, merged: merged && !opaque, opaque: merged && opaque };
-        self.ahead.insert(spot.path, Box::new(change));
-        Ok(())
+        Ok(Some(Change { entry, below, inode, merged: merged && !opaque, opaque: merged && opaque }))
     }
 
     fn owner(&self, stat: &Stat, below: Option<&Entry>) -> (u32, u32) {
@@ -239,22 +248,13 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// A name in a directory of the tree.
-struct Spot<'a> {
-    dir: BorrowedFd<'a>,
-    name: &'a [u8],
-    path: LayerPath,
-    /// No opaque directory hides what the lower layers have at `path`.
-    shown: bool,
-}
-
 /// What is there; a file's digest comes later.
-fn kind_of(spot: &Spot<'_>, stat: &Stat) -> io::Result<Kind> {
+fn kind_of((dir, name): (BorrowedFd<'_>, &[u8]), stat: &Stat) -> io::Result<Kind> {
     let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
     Ok(match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => Kind::Directory,
         FileType::Symlink => {
-            let target = rustix::fs::readlinkat(spot.dir, spot.name, Vec::new())?;
+            let target = rustix::fs::readlinkat(dir, name, Vec::new())?;
             Kind::Symlink { target: target.into_bytes() }
         }
         FileType::CharacterDevice => Kind::CharDevice { major, minor },

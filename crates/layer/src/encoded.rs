@@ -216,6 +216,11 @@ impl<'a> Encoded<'a> {
         self.kind.tag == b'd'
     }
 
+    /// Whether it is a whiteout.
+    pub(crate) fn is_whiteout(&self) -> bool {
+        self.kind.tag == b'w'
+    }
+
     /// What it is another name of, if it is a hard link.
     pub(crate) fn hard_link(&self) -> Option<&'a [u8]> {
         (self.kind.tag == b'h').then_some(self.kind.bytes)

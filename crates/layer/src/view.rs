@@ -181,13 +181,23 @@ impl View {
         Ok(Resolved { path: at, found, obstacle })
     }
 
-    /// What stands directly in `dir`, sorted by name. No directory there: nothing.
+    /// The names of what stands directly in `dir`, sorted. No directory there: none.
     ///
     /// # Errors
     /// See [`Index`].
-    pub fn children(&self, dir: &LayerPath) -> io::Result<Vec<Found>> {
-        let children = self.merge(dir, &self.open_layers(dir)?)?;
-        Ok(children.into_values().filter_map(|child| child.found).collect())
+    pub fn names(&self, dir: &LayerPath) -> io::Result<impl Iterator<Item = Vec<u8>>> {
+        let children = self.merge(dir, &self.open_layers(dir)?)?.into_iter();
+        Ok(children.filter_map(|(name, child)| child.shown.map(|_| name)))
+    }
+
+    /// What is `shown` at `path`.
+    fn found(&self, path: LayerPath, shown: Shown) -> io::Result<Found> {
+        let Shown { layer, described } = shown;
+        if !described {
+            return Ok(Found { layer, entry: implicit_directory(path) });
+        }
+        let entry = self.layers[layer].index.get(&path)?;
+        Ok(found(layer, entry.ok_or(io::ErrorKind::InvalidData)?))
     }
 
     /// All that stands below `dir`, sorted by path; `dir` itself is not part of it. After an error there is nothing.
@@ -253,21 +263,22 @@ impl View {
     }
 }
 
-/// All that stands below a directory, sorted by path: [`View::walk`]. Memory holds what is in the directories on the way to where it is.
+/// All that stands below a directory, sorted by path: [`View::walk`]. Memory holds the names of what is in the directories on the way to where it
+/// is.
 #[derive(Debug)]
 pub struct Walk<'a> {
     view: &'a View,
     /// Where to begin.
     start: Option<LayerPath>,
     /// What was found in directories that were looked into, with the layers that may have something inside.
-    ahead: BTreeMap<LayerPath, (Found, Vec<usize>)>,
+    ahead: BTreeMap<LayerPath, (Shown, Vec<usize>)>,
 }
 
 impl Walk<'_> {
     fn look_into(&mut self, dir: &LayerPath, layers: &[usize]) -> io::Result<()> {
-        let children = self.view.merge(dir, layers)?.into_values();
-        let found = children.filter_map(|child| Some((child.found?, child.layers)));
-        self.ahead.extend(found.map(|(found, layers)| (found.entry.path.clone(), (found, layers))));
+        let children = self.view.merge(dir, layers)?.into_iter();
+        let shown = children.filter_map(|(name, child)| Some((name, (child.shown?, child.layers))));
+        self.ahead.extend(shown.map(|(name, child)| (dir.join(name), child)));
         Ok(())
     }
 
@@ -276,9 +287,10 @@ impl Walk<'_> {
             self.look_into(&dir, &self.view.open_layers(&dir)?)?;
         }
         // Whatever is in a directory sorts after it.
-        let Some((path, (found, layers))) = self.ahead.pop_first() else { return Ok(None) };
+        let Some((path, (shown, layers))) = self.ahead.pop_first() else { return Ok(None) };
+        let found = self.view.found(path, shown)?;
         if found.entry.kind == Kind::Directory {
-            self.look_into(&path, &layers)?;
+            self.look_into(&found.entry.path, &layers)?;
         }
         Ok(Some(found))
     }
@@ -296,12 +308,18 @@ impl Iterator for Walk<'_> {
     }
 }
 
+/// Where what is shown at a path comes from.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    layer: usize,
+    /// The layer has an entry for it, and does not only imply that there is a directory.
+    described: bool,
+}
+
 /// What the layers from the top down to some point make of one name.
 #[derive(Default)]
 struct Child {
-    found: Option<Found>,
-    /// The entry shown is a directory's own, not implied.
-    described: bool,
+    shown: Option<Shown>,
     /// An opaque mark: what lower layers have inside no longer counts, though they may still describe the directory.
     opaque: bool,
     /// Lower layers no longer count at all.
@@ -322,19 +340,17 @@ impl Child {
         if self.sealed || (at.is_none() && self.layers.last() == Some(&number)) {
             return Ok(());
         }
-        match at.map_or(Ok(None), Finger::entry)? {
-            Some(entry) if entry.kind != Kind::Directory => {
-                if self.found.is_none() && entry.kind != Kind::Whiteout {
-                    self.found = Some(found(number, entry));
+        let described = self.shown.is_some_and(|shown| shown.described);
+        match at.map(Finger::encoded).transpose()? {
+            Some(entry) if !entry.is_directory() => {
+                if self.shown.is_none() && !entry.is_whiteout() {
+                    self.shown = Some(Shown { layer: number, described: true });
                 }
                 self.sealed = true;
                 return Ok(());
             }
-            Some(entry) if !self.described => {
-                self.found = Some(found(number, entry));
-                self.described = true;
-            }
-            None if self.found.is_none() => self.found = implied_at(Some(number), &path()),
+            Some(_) if !described => self.shown = Some(Shown { layer: number, described: true }),
+            None if self.shown.is_none() => self.shown = Some(Shown { layer: number, described: false }),
             _ => {}
         }
         if !self.opaque {

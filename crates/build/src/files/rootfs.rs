@@ -96,7 +96,7 @@ impl Files for RootfsFiles {
     }
 
     fn children(&self, dir: &LayerPath) -> Result<Names, BuildErrorKind> {
-        Names::sorted(self.view.children(dir)?.iter().map(|found| Ok(found.entry.path.name())))
+        Names::sorted(self.view.names(dir)?.map(Ok))
     }
 
     fn read(&self, path: &LayerPath, _: &Node, _: Stop<'_>) -> Result<Content, BuildErrorKind> {

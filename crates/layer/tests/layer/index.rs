@@ -97,8 +97,10 @@ fn compare(index: Index, all: &BTreeMap<LayerPath, Entry>, probes: &[LayerPath])
             all.get(at).cloned().or(implied).or_else(|| at.is_root().then(|| implicit_directory(at.clone())));
         assert_eq!(view.lookup(at).unwrap().map(|found| found.entry), want, "{at:?}");
         if want.is_none_or(|entry| entry.kind == Kind::Directory) {
-            let got: Vec<Entry> = view.children(at).unwrap().into_iter().map(|found| found.entry).collect();
-            assert_eq!(got, children(all, at), "in {at:?}");
+            let want = children(all, at);
+            assert!(view.names(at).unwrap().eq(want.iter().map(|entry| entry.path.name())), "in {at:?}");
+            let below = view.walk(at).map(|found| found.unwrap().entry);
+            assert!(below.filter(|entry| at.is_parent_of(&entry.path)).eq(want), "in {at:?}");
         }
     }
 }

@@ -79,8 +79,8 @@ fn walk() {
     assert_eq!(text(view.walk(&path("op")).map(Result::unwrap)), ["op/new@1"]);
     assert!(view.walk(&path("was-dir")).next().is_none());
     assert!(view.walk(&path("missing")).next().is_none());
-    let top = ["etc@0", "etc-x@0", "gone@2", "implied@1", "op@0", "was-dir@1", "was-file@1"];
-    assert_eq!(text(view.children(&LayerPath::root()).unwrap()), top);
+    let top = ["etc", "etc-x", "gone", "implied", "op", "was-dir", "was-file"];
+    assert!(view.names(&LayerPath::root()).unwrap().eq(top.map(|name| name.as_bytes().to_vec())));
 }
 
 #[test]
@@ -172,8 +172,8 @@ fn the_three_ways_agree() {
                 let listed = walked.iter().find(|f| f.entry.path == entry.path);
                 assert_eq!(found.as_ref(), listed, "seed {seed}: {:?}", entry.path);
                 let parent = entry.path.parent().unwrap();
-                let child = view.children(&parent).unwrap().into_iter().find(|f| f.entry.path == entry.path);
-                assert_eq!(found, child, "seed {seed}: {:?}", entry.path);
+                let is_child = view.names(&parent).unwrap().any(|name| name == entry.path.name());
+                assert_eq!(found.is_some(), is_child, "seed {seed}: {:?}", entry.path);
             }
         }
     }
