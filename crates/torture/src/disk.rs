@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::io::Errno;
+
 use crate::Tally;
 use crate::chance::Chance;
 use crate::failure::Failure;
@@ -88,7 +90,11 @@ impl Disk {
         if free > room {
             let file = fs_err::File::create(&ballast)?;
             let flags = rustix::fs::FallocateFlags::empty();
-            rustix::fs::fallocate(&file, flags, 0, free - room).map_err(std::io::Error::from)?;
+            match rustix::fs::fallocate(&file, flags, 0, free - room) {
+                // Where to find its blocks takes some as well: then nothing is left, which is less than `room`.
+                Err(Errno::NOSPC) => {}
+                other => other.map_err(std::io::Error::from)?,
+            }
         }
         Ok(())
     }

@@ -227,7 +227,7 @@ fn a_disk_too_full_for_a_store() {
         // Dropped in front of the folder that it is mounted in.
         let small = small;
         // Nothing is made to find that there is nothing.
-        assert!(kiln.run(["prune"]).succeeds().text().starts_with("freed 0 B"), "{actor:?}");
+        assert!(kiln.run(["prune"]).succeeds().text().starts_with("freed 0B"), "{actor:?}");
         assert!(!store.exists(), "{actor:?}");
 
         let build = || kiln.build_text("FROM base\nRUN true\n", &[]).run();
