@@ -43,7 +43,7 @@ pub enum DiffError {
 }
 
 /// Reads `upper`, the upper directory of an overlay (mounted with `userxattr`, now unmounted or at rest) over `lower`, as
-/// the index of the layer that it makes. Only changed files are read, and memory holds little more of them than what is in the directories on
+/// the index of the layer that it makes. Only changed files are read, and memory holds little more of them than the names in the directories on
 /// the way to where it is; the index of very many is in a file in `dir`.
 ///
 /// - Whiteouts stay if they hide something, opaque marks if `lower` has a directory there.
