@@ -6,6 +6,8 @@ use std::sync::Arc;
 use kiln_oci::crash::around;
 use kiln_oci::digest::Digest;
 use kiln_plan::model::CacheSharing;
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
 
 use crate::error::{BuildError, BuildErrorKind};
 use crate::store::{Lock, Store, note_use};
@@ -71,20 +73,48 @@ fn first_free(
     }
 }
 
-/// Gives a finished directory `unfinished` the place of the cache; if another build was faster, its directory stays.
+/// Gives a finished directory `unfinished` the place of the cache; if another build was faster, its directory stays, also while it is empty:
+/// a command may be about to write into it.
 pub(crate) fn install(unfinished: &Path, cache: &CacheDir) -> Result<(), BuildErrorKind> {
-    match around(|| fs_err::rename(unfinished, &cache.path)) {
+    let (flags, path) = (RenameFlags::NOREPLACE, cache.path.as_path());
+    match around(|| rustix::fs::renameat_with(CWD, unfinished, CWD, path, flags)) {
         Ok(()) => Ok(()),
-        Err(_) if cache.path.exists() => Ok(crate::remove::remove_tree(unfinished)?),
-        Err(error) => Err(error.into()),
+        Err(Errno::EXIST) => Ok(crate::remove::remove_tree(unfinished)?),
+        // The file system does not know this way, or there is trouble, which tells itself.
+        Err(_) => match around(|| fs_err::rename(unfinished, path)) {
+            Err(_) if path.exists() => Ok(crate::remove::remove_tree(unfinished)?),
+            renamed => Ok(renamed?),
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use kiln_layer::unpack::Owners;
 
     use super::*;
+
+    #[test]
+    fn whoever_is_first_to_fill_a_cache_keeps_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("store"), Owners::Mine).expect("a store");
+        let open = || open(&store, "id", CacheSharing::Shared, || Ok(())).expect("without waiting");
+        let (one, other) = (open(), open());
+        assert!(one.is_fresh() && other.is_fresh());
+        let finished = |name| {
+            let path = store.tmp().join(name);
+            fs_err::create_dir(&path).expect("a directory");
+            path
+        };
+        install(&finished("one"), &one).expect("installed");
+        let first = fs_err::File::open(&one.path).expect("it is there").metadata().expect("a directory");
+        let second = finished("other");
+        install(&second, &other).expect("installed");
+        let now = fs_err::metadata(&one.path).expect("it is there");
+        assert!((now.ino(), second.exists()) == (first.ino(), false));
+    }
 
     #[test]
     fn who_shares_with_whom() {
