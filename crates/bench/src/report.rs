@@ -68,7 +68,7 @@ fn preamble(session: &Session, tools: &[Candidate]) -> String {
     writeln!(
         out,
         "Load average over one (and five) minutes: {before:.1} ({long_before:.1}) when it began, {after:.1} ({long_after:.1}) when it \
-         ended; the second is mostly the benchmark's own. Medians of {runs} runs unless the table of all runs shows fewer; tools take \
+         ended; the second is mostly the benchmark's own. Medians of {runs} runs unless the table of all runs shows fewer or more; tools take \
          turns.\n"
     )
     .ok();

@@ -38,7 +38,7 @@ pub(crate) fn measure(
     place: &Place,
     runs: usize,
 ) -> Result<Outcome, Failure> {
-    let runs = runs.min(workload.most_runs);
+    let runs = runs.max(workload.least_runs).min(workload.most_runs);
     let mut contexts = Vec::new();
     for size in workload.sizes {
         contexts.push((*size, make_context(workload, *size, place)?));

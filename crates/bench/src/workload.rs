@@ -94,6 +94,8 @@ pub(crate) struct Workload {
     pub(crate) peers: bool,
     /// At most so many runs, where one takes long.
     pub(crate) most_runs: usize,
+    /// At least so many, where one takes so little that the next one may take half as much again.
+    pub(crate) least_runs: usize,
 }
 
 impl Workload {
@@ -117,6 +119,7 @@ const ROW: Workload = Workload {
     goals: &[],
     peers: true,
     most_runs: usize::MAX,
+    least_runs: 1,
 };
 
 /// All workloads, in the order of the document.
@@ -138,6 +141,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         files: Files::Many { count: 2000, size: 6000 },
         dockerfile: copy_then_run,
         goals: &[Goal::Share(0.1)],
+        least_runs: 15,
         ..ROW
     },
     Workload {
@@ -148,6 +152,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         dockerfile: copy_then_run,
         export: Export::Archive,
         goals: &[Goal::Share(0.15)],
+        least_runs: 15,
         ..ROW
     },
     Workload {
